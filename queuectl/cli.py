@@ -1,0 +1,223 @@
+"""The command line: find the command, parse its words, call it, turn errors into exit codes.
+
+Only the parser of the typed command is built: building all of them would cost more than enqueueing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+
+from queuectl import __version__
+from queuectl.commands.parsing import Parser, add_globals
+from queuectl.errors import QueueError, UsageError
+from queuectl.render import Talk
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+COMMANDS = {
+    "enqueue": "put a command into the queue",
+    "list": "list jobs",
+    "show": "show everything about one job",
+    "logs": "print what a job wrote",
+    "cancel": "cancel jobs",
+    "status": "count the jobs and show the workers",
+    "dlq": "list, retry or purge the jobs that are dead",
+    "worker": "start, run, stop or list workers",
+    "config": "read and change settings",
+    "help": "explain a command",
+}
+_WITH_VALUE = ("--db", "--color")
+
+
+def entry() -> NoReturn:
+    """Be the `queuectl` command: run it, flush, and leave without tearing down the interpreter."""
+    _fill_standard_descriptors()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    status = main()
+    # Not sys.exit: unloading the modules takes as long as an enqueue.
+    os._exit(status)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and give its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    talk = Talk(as_json="--json" in _before_dashes(words)[0])
+    try:
+        status = _dispatch(words)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
+    except UsageError as error:
+        return _fail(talk, error, _where(words))
+    except QueueError as error:
+        return _fail(talk, error)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        _drop_output()
+        return 141  # as if SIGPIPE had ended us, like git
+    except SystemExit as leave:  # argparse has printed a help page or the version
+        return int(leave.code or 0)
+    except OSError as error:
+        _drop_output()
+        return _fail(talk, QueueError(f"{error.filename or 'output'}: {error.strerror or error}"))
+    except Exception as error:
+        if os.environ.get("QUEUECTL_DEBUG"):
+            raise
+        told = QueueError(f"internal error: {error!r}", "For a traceback: QUEUECTL_DEBUG=1")
+        return _fail(talk, told)
+
+
+def _dispatch(words: list[str]) -> int:
+    ours, exact = _before_dashes(words)
+    name = _command_word(ours)
+    if name is None and not {"-h", "--help", "-V", "--version"} & set(ours):
+        print(short_help())
+        return 2
+    values = vars(_parse(name, ours, exact))
+    for known in ("json", "quiet", "verbose"):
+        values.setdefault(known, False)
+    talk = Talk(
+        as_json=values.pop("json"),
+        quiet=values.pop("quiet"),
+        verbose=values.pop("verbose"),
+        color=values.pop("color", ""),
+    )
+    db = values.pop("db", None)
+    run = values.pop("run")
+    if run is None:  # help: this file alone knows every command
+        return _help(values["topic"])
+    for key in ("command_word", "action_word"):
+        values.pop(key, None)
+    from queuectl.api import Queue
+
+    return int(run(Queue(db), talk, **values))
+
+
+def _help(topic: list[str]) -> int:
+    if not topic:
+        print(short_help())
+        return 0
+    return _dispatch([*topic, "--help"])
+
+
+def _parse(name: str | None, ours: list[str], exact: list[str] | None) -> argparse.Namespace:
+    parser = build_parser(name)
+    module = parser.get_default("module")
+    takes_exact = getattr(module, "TAKES_EXACT", False)
+    if exact is not None and not takes_exact:
+        ours = [*ours, "--", *exact]
+    values, unknown = parser.parse_known_args(ours)
+    if unknown:
+        explain = getattr(module, "explain_unknown", None)
+        raise UsageError(*(explain(unknown) if explain else _unknown(unknown)))
+    del values.module
+    if takes_exact:
+        values.exact = exact
+    return values
+
+
+def _unknown(words: list[str]) -> tuple[str, str]:
+    kind = "flag" if words[0].startswith("-") else "argument"
+    return f"unknown {kind} {words[0]}", ""
+
+
+def build_parser(name: str | None) -> argparse.ArgumentParser:
+    """Build the parser for one command (or, without a name, for none)."""
+    parser = Parser("queuectl", add_help=False, allow_abbrev=False)
+    parser.add_argument("-V", "--version", action="version", version=f"queuectl {__version__}")
+    unseen = argparse.SUPPRESS
+    parser.add_argument("-h", "--help", action=_ShortHelp, nargs=0, dest=unseen, default=unseen)
+    add_globals(parser)
+    parser.set_defaults(module=None)
+    if name is not None:
+        if name not in COMMANDS:
+            from queuectl.values import nearest
+
+            raise UsageError(
+                f"there is no command {name!r}",
+                nearest(name, list(COMMANDS)) or "To see them: queuectl --help",
+            )
+        module = import_module(f"queuectl.commands.{name}")
+        commands = parser.add_subparsers(dest="command_word", parser_class=Parser)
+        command = commands.add_parser(name, description=COMMANDS[name], allow_abbrev=False)
+        command.examples = module.EXAMPLES
+        module.arguments(command)
+        add_globals(command)
+        parser.set_defaults(module=module)
+    return parser
+
+
+class _ShortHelp(argparse.Action):
+    def __call__(self, *_: object) -> NoReturn:
+        print(short_help())
+        raise SystemExit(0)
+
+
+def short_help() -> str:
+    """Give the page that `queuectl` alone prints."""
+    lines = "\n".join(f"  {name:<10} {summary}" for name, summary in COMMANDS.items())
+    return (
+        "queuectl: a background job queue for shell commands\n\n"
+        '  queuectl enqueue "make test"    put a job in\n'
+        "  queuectl worker start           run what is in line\n"
+        "  queuectl list                   see what became of it\n\n"
+        f"{lines}\n\n"
+        "For more: queuectl help COMMAND. Flags everywhere: --db PATH --json -q -v --color WHEN"
+    )
+
+
+def _before_dashes(words: list[str]) -> tuple[list[str], list[str] | None]:
+    """Split at the first `--`: after it, nothing is a flag of ours."""
+    if "--" not in words:
+        return words, None
+    at = words.index("--")
+    return words[:at], words[at + 1 :]
+
+
+def _command_word(words: list[str]) -> str | None:
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word in _WITH_VALUE:
+            skip = True
+        elif not word.startswith("-"):
+            return word
+    return None
+
+
+def _where(words: list[str]) -> str:
+    name = _command_word(_before_dashes(words)[0])
+    return f"queuectl {name}" if name in COMMANDS else "queuectl"
+
+
+def _fail(talk: Talk, error: QueueError, where: str = "queuectl") -> int:
+    talk.error(error, where)
+    return error.exit_code
+
+
+def _drop_output() -> None:
+    """Point stdout at nothing, so that no later flush fails again."""
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+    except OSError:
+        pass
+
+
+def _fill_standard_descriptors() -> None:
+    """Open what the caller closed of 0..2: a file of ours must not land there."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

@@ -1,0 +1,151 @@
+"""`queuectl dlq`: the dead letter queue, where jobs go that are out of retries."""
+
+from __future__ import annotations
+
+import sys
+
+from queuectl import logs, spec, values
+from queuectl.commands.parsing import add_actions, add_ids, each, option
+from queuectl.errors import QueueError, UsageError
+from queuectl.render import job_json, moment, table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+    from queuectl.api import Queue
+    from queuectl.job import Job
+    from queuectl.render import Talk
+
+EXAMPLES = """
+examples:
+  queuectl dlq list
+  queuectl dlq retry 42            back in line, attempts start again
+  queuectl dlq retry --all --queue build
+  queuectl dlq purge --older-than 30d --yes
+"""
+HEAD = ("ID", "QUEUE", "RUNS", "DIED", "EXIT", "COMMAND", "LAST LINE")
+COMMAND_WIDTH = 40
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Declare what `dlq` takes."""
+    add_actions(
+        parser,
+        {
+            "list": ("list the dead jobs", _list_arguments),
+            "retry": ("put dead jobs back in line", _retry_arguments),
+            "purge": ("delete dead jobs and their logs", _purge_arguments),
+        },
+    )
+
+
+def _list_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--queue", dest="queue_name", metavar="Q", help="only of this queue")
+    parser.set_defaults(run=list_dead)
+
+
+def _retry_arguments(parser: ArgumentParser) -> None:
+    add_ids(parser, optional=True)
+    parser.add_argument("--all", action="store_true", help="every dead job")
+    parser.add_argument("--queue", dest="queue_name", metavar="Q", help="every dead job of this queue")
+    parser.set_defaults(run=retry)
+
+
+def _purge_arguments(parser: ArgumentParser) -> None:
+    add_ids(parser, optional=True)
+    parser.add_argument("--all", action="store_true", help="every dead job")
+    parser.add_argument("--older-than", metavar="DUR", help="only what died longer ago")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="only count")
+    parser.set_defaults(run=purge)
+
+
+def list_dead(queue: Queue, talk: Talk, *, queue_name: str | None) -> int:
+    """Print the dead jobs, each with how it ended and its last line of output."""
+    jobs = queue.jobs(state="dead", queue=option("--queue", values.name, queue_name))
+    now = spec.now_ms()
+    if talk.as_json:
+        talk.json([job_json(job, queue.place) for job in jobs])
+    elif talk.quiet:
+        for job in jobs:
+            talk.answer(job.id)
+    elif jobs:
+        talk.answer(table(HEAD, [_row(queue, job, now) for job in jobs]))
+    else:
+        talk.tip("The dead letter queue is empty.")
+    return 0
+
+
+def retry(
+    queue: Queue, talk: Talk, *, ids: list[str], all: bool, queue_name: str | None
+) -> int:
+    """Put dead jobs back: the named ones, or all (of a queue); print their ids."""
+    if bool(ids) == bool(all or queue_name):
+        raise UsageError("name jobs, or say --all or --queue Q", "To see them: queuectl dlq list")
+    back: list[Job] = []
+    if ids:
+        status = each(talk, ids, lambda job_id: back.extend(queue.retry(job_id)))
+    else:
+        status = 0
+        back += queue.retry(queue=str(option("--queue", values.name, queue_name) or "") or None)
+    if talk.as_json:
+        talk.json([job_json(queue.job(job.id), queue.place) for job in back])
+    else:
+        for job in back:
+            talk.answer(job.id)
+    return status
+
+
+def purge(
+    queue: Queue,
+    talk: Talk,
+    *,
+    ids: list[str],
+    all: bool,
+    older_than: str | None,
+    yes: bool,
+    dry_run: bool,
+) -> int:
+    """Delete dead jobs with their logs and print how many."""
+    age_s = option("--older-than", values.duration, older_than)
+    if (bool(ids) + bool(all) + (age_s is not None)) != 1:
+        raise UsageError("name jobs, or say --all or --older-than DUR")
+    before = None if age_s is None else spec.now_ms() - round(float(age_s) * 1000)  # type: ignore[arg-type]
+    status = 0
+    count = len(ids) or queue.count_dead(before)
+    if not dry_run:
+        if not ids and count:
+            _confirm(f"Delete {count} dead jobs and their logs?", yes)
+        if ids:
+            gone: list[str] = []
+            status = each(talk, ids, lambda job_id: gone.append(queue.purge(job_id)))
+            count = len(gone)
+        else:
+            count = queue.purge_dead(before)
+    verb = "would be deleted" if dry_run else "deleted"
+    if talk.as_json:
+        talk.json({"count": count, "dry_run": dry_run})
+    else:
+        talk.answer(str(count) if talk.quiet else f"{count} {'job' if count == 1 else 'jobs'} {verb}.")
+    return status
+
+
+def _confirm(question: str, yes: bool) -> None:
+    """Ask a person; where there is none, --yes is needed."""
+    if yes:
+        return
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError("it needs a confirmation and there is no terminal", "Say --yes")
+    print(question + " [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise QueueError("nothing was deleted")
+
+
+def _row(queue: Queue, job: Job, now: int) -> tuple[str, ...]:
+    ended = job.exit_code if job.exit_code is not None else f"signal {job.signal}"
+    how = str(ended) if job.exit_code is not None or job.signal else (job.error or "-")
+    runs = f"{job.attempts}/{job.max_retries + 1}"
+    command = job.command if len(job.command) <= COMMAND_WIDTH else job.command[:COMMAND_WIDTH] + "…"
+    last = logs.last_line(queue.place.log(job.id)) or job.error or ""
+    return job.id, job.queue, runs, moment(job.finished_at, now), how, command, last

@@ -1,0 +1,87 @@
+"""What all commands share of argparse, and of doing a thing to several named jobs."""
+
+from __future__ import annotations
+
+import argparse
+
+from queuectl.errors import QueueError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import NoReturn
+
+    from queuectl.render import Talk
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser that raises UsageError, and whose help opens with examples."""
+
+    examples = ""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage and leaving."""
+        raise UsageError(message, f"For help: queuectl help {self.prog.partition(' ')[2]}".rstrip())
+
+    def format_help(self) -> str:
+        """Put the examples first: they are what people look for."""
+        return (self.examples.strip() + "\n\n" if self.examples else "") + super().format_help()
+
+
+def add_globals(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that work before and after the command."""
+    group = parser.add_argument_group("everywhere")
+    suppress = argparse.SUPPRESS
+    group.add_argument("--db", metavar="PATH", default=suppress, help="the queue's file")
+    group.add_argument("--json", action="store_true", default=suppress, help="answer in JSON")
+    group.add_argument("-q", "--quiet", action="store_true", default=suppress, help="say less")
+    group.add_argument("-v", "--verbose", action="store_true", default=suppress, help="give tips")
+    group.add_argument(
+        "--color", choices=("auto", "always", "never"), default=suppress, help="colour the answer"
+    )
+
+
+def add_actions(
+    parser: argparse.ArgumentParser,
+    actions: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]],
+) -> None:
+    """Add the second words of a command, such as the `list` of `dlq list`."""
+    words = parser.add_subparsers(
+        dest="action_word", metavar="|".join(actions), required=True, parser_class=Parser
+    )
+    for name, (summary, arguments) in actions.items():
+        action = words.add_parser(name, description=summary, help=summary, allow_abbrev=False)
+        arguments(action)
+        add_globals(action)
+
+
+def add_ids(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    """Add the list of job ids."""
+    parser.add_argument("ids", nargs="*" if optional else "+", metavar="ID", help="a job's id")
+
+
+def each(talk: Talk, ids: Iterable[str], do: Callable[[str], None]) -> int:
+    """Do a thing to each named job, whatever becomes of the others; give the exit status.
+
+    3 (not found) outranks 5 (conflict).
+    """
+    worst = 0
+    for job_id in dict.fromkeys(ids):
+        try:
+            do(job_id)
+        except QueueError as error:
+            if error.exit_code not in (3, 5):
+                raise
+            talk.error(error)
+            worst = min(worst or error.exit_code, error.exit_code)
+    return worst
+
+
+def option(name: str, read: Callable[[object], object], value: object) -> object:
+    """Check the value of a flag; None stands for "not given". Raises UsageError."""
+    if value is None:
+        return None
+    try:
+        return read(value)
+    except ValueError as error:
+        raise UsageError(f"{name} {error}") from None

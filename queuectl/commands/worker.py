@@ -1,0 +1,148 @@
+"""`queuectl worker`: start, run, stop and list workers."""
+
+from __future__ import annotations
+
+from queuectl import config, values
+from queuectl.commands.parsing import add_actions, option
+from queuectl.errors import QueueError, UsageError
+from queuectl.render import moment, stamp, table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+    from queuectl.api import Queue
+    from queuectl.render import Talk
+
+EXAMPLES = """
+examples:
+  queuectl worker start --count 3            in the background; again adds more
+  queuectl worker start --queue build,test   only jobs of these queues
+  queuectl worker run                        in the foreground: systemd, Docker, CI
+  queuectl worker stop                       running jobs finish first
+  queuectl worker list
+"""
+HEAD = ("PID", "STATE", "QUEUES", "SINCE", "JOB")
+MAX_WORKERS = 1000
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Declare what `worker` takes."""
+    add_actions(
+        parser,
+        {
+            "start": ("start workers in the background", _start_arguments),
+            "run": ("run workers in the foreground", _run_arguments),
+            "stop": ("stop all workers of this queue file", _stop_arguments),
+            "list": ("list workers", _list_arguments),
+        },
+    )
+
+
+def _start_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--count", metavar="N", default="1", help="how many workers (1)")
+    parser.add_argument("--queue", dest="queue_name", metavar="Q", help="only these queues, with commas (all)")
+    parser.set_defaults(run=start)
+
+
+def _run_arguments(parser: ArgumentParser) -> None:
+    _start_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def _stop_arguments(parser: ArgumentParser) -> None:
+    urgency = parser.add_mutually_exclusive_group()
+    urgency.add_argument("--timeout", metavar="DUR", help="then end the jobs: TERM, grace, KILL")
+    urgency.add_argument("--now", action="store_true", help="end the jobs at once")
+    parser.add_argument("--no-wait", action="store_true", help="only say so; do not wait")
+    parser.set_defaults(run=stop)
+
+
+def _list_arguments(parser: ArgumentParser) -> None:
+    parser.set_defaults(run=list_workers)
+
+
+def start(queue: Queue, talk: Talk, *, count: str, queue_name: str | None) -> int:
+    """Start a pool in the background; return when its workers are up."""
+    wanted, queues = _prepare(queue, count, queue_name)
+    queue.start_workers(wanted, queues)
+    if talk.as_json:
+        talk.json({"started": wanted})
+    else:
+        talk.answer(f"Started {wanted} {_workers(wanted)}.")
+    return 0
+
+
+def run(queue: Queue, talk: Talk, *, count: str, queue_name: str | None) -> int:
+    """Run a pool in the foreground until it is stopped."""
+    wanted, queues = _prepare(queue, count, queue_name)
+    def up(text: str) -> None:
+        if text != "up":
+            talk.error(QueueError(text))
+
+    return queue.run_workers(wanted, queues, up)
+
+
+def stop(queue: Queue, talk: Talk, *, timeout: str | None, now: bool, no_wait: bool) -> int:
+    """Stop every worker of this queue file, foreground pools too."""
+    grace_s = option("--timeout", values.duration, timeout)
+    after_s = 0.0 if now else grace_s
+    wait = not no_wait and config.inside_job() is None
+    asked, left = queue.stop_workers(after_s, wait)  # type: ignore[arg-type]
+    if talk.as_json:
+        talk.json({"stopped": asked - len(left), "left": [str(pid) for pid in left]})
+    elif not asked:
+        talk.answer("No workers are running.")
+    elif not wait:
+        talk.answer(f"Told {asked} {_workers(asked)} to stop.")
+    else:
+        talk.answer(f"Stopped {asked - len(left)} {_workers(asked - len(left))}.")
+    if wait and left:
+        pids = " ".join(map(str, left))
+        raise QueueError(f"{len(left)} {_workers(len(left))} did not stop: pid {pids}")
+    return 0
+
+
+def list_workers(queue: Queue, talk: Talk) -> int:
+    """Print who runs what, since when."""
+    from queuectl.spec import now_ms
+
+    workers = queue.workers()
+    if talk.as_json:
+        talk.json([worker.as_json() for worker in workers])
+    elif talk.quiet:
+        for worker in workers:
+            talk.answer(str(worker.pid))
+    elif workers:
+        now = now_ms()
+        rows = [
+            (
+                str(worker.pid),
+                worker.state,
+                ",".join(worker.queues) or "all",
+                moment(worker.job.started_at if worker.job else worker.started_at, now),
+                f"{worker.job.id}: {worker.job.command}" if worker.job else "-",
+            )
+            for worker in workers
+        ]
+        talk.answer(table(HEAD, rows))
+    else:
+        talk.tip("No workers are running. Start one: queuectl worker start")
+    return 0
+
+
+def _prepare(queue: Queue, count: str, queue_name: str | None) -> tuple[int, str | None]:
+    """Check what a pool is to be."""
+    job_id = config.inside_job()
+    if job_id is not None:
+        raise UsageError(f"workers cannot be started from inside a job (job {job_id})")
+    wanted = option("--count", values.positive, count)
+    if int(wanted) > MAX_WORKERS:  # type: ignore[call-overload]
+        raise UsageError(f"--count is at most {MAX_WORKERS}")
+    names = option("--queue", values.names, queue_name)
+    queue.check_settings()
+    return int(wanted), ",".join(names) if names else None  # type: ignore[call-overload,arg-type]
+
+
+def _workers(count: int) -> str:
+    return "worker" if count == 1 else "workers"

@@ -1,0 +1,261 @@
+"""How things look: the answer and the talk, JSON, tables, times, and escaping for the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from queuectl.errors import QueueError
+    from queuectl.job import Job, Run
+    from queuectl.place import Place
+
+
+class Talk:
+    """Where words go: the answer to stdout, warnings and tips to stderr."""
+
+    def __init__(
+        self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False, color: str = ""
+    ) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self._tips = not quiet and (verbose or _is_terminal(sys.stderr))
+        self._color = color or "auto"
+
+    def answer(self, text: str) -> None:
+        """Print one line of the answer. Raises OSError where stdout is closed or full."""
+        if sys.stdout is None:
+            raise OSError("standard output is closed")
+        print(text, flush=False)
+
+    def json(self, value: object) -> None:
+        """Print the answer as one JSON value on one line."""
+        import json
+
+        self.answer(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+    def warn(self, text: str) -> None:
+        """Print a warning, unless told to be quiet."""
+        if not self.quiet:
+            _print_error(f"queuectl: {one_line(text)}")
+
+    def tip(self, text: str) -> None:
+        """Print a tip, where a person reads it."""
+        if self._tips:
+            _print_error(one_line(text))
+
+    def error(self, error: QueueError, where: str = "queuectl") -> None:
+        """Print why it could not be done: one line, or one JSON object."""
+        if self.as_json:
+            import json
+
+            told = {"code": error.code, "message": error.message, "hint": error.hint or None}
+            _print_error(json.dumps({"error": told}))
+        else:
+            _print_error(f"{where}: {one_line(str(error))}")
+
+    def paint(self, text: str, state: str) -> str:
+        """Colour a word by the state it stands for, where colours are wanted."""
+        code = _COLORS.get(state)
+        return f"\x1b[{code}m{text}\x1b[0m" if code and self._colored() else text
+
+    def _colored(self) -> bool:
+        if self._color != "auto":
+            return self._color == "always"
+        return _is_terminal(sys.stdout)
+
+
+_COLORS = {
+    "pending": 33, "processing": 36, "completed": 32, "failed": 35, "dead": 31, "cancelled": 90,
+}  # fmt: skip
+
+
+def job_json(job: Job, place: Place, paused: Iterable[str] = ()) -> dict[str, object]:
+    """Give the job object of the contract."""
+    import json
+
+    return {
+        "id": job.id,
+        "command": job.command,
+        "state": job.state,
+        "attempts": job.attempts,
+        "max_retries": job.max_retries,
+        "created_at": stamp(job.created_at),
+        "updated_at": stamp(job.updated_at),
+        "queue": job.queue,
+        "priority": job.priority,
+        "label": job.label,
+        "unique": job.unique_key,
+        "after": json.loads(job.after) if job.after else [],
+        "slots": job.slots,
+        "argv": json.loads(job.argv) if job.argv else None,
+        "cwd": job.cwd.decode("utf-8", "backslashreplace"),
+        "run_at": stamp(job.run_at),
+        "timeout_s": job.timeout_s,
+        "backoff_base": job.backoff_base,
+        "started_at": stamp(job.started_at),
+        "finished_at": stamp(job.finished_at),
+        "duration_s": job.duration_s,
+        "exit_code": job.exit_code,
+        "signal": job.signal,
+        "error": job.error if job.stuck is None else job.stuck,
+        "waiting_for": waiting_for(job, paused),
+        "run": job.run,
+        "worker": str(job.worker) if job.worker else None,
+        "log_path": place.log(job.id),
+    }
+
+
+def run_json(run: Run) -> dict[str, object]:
+    """Give the object of one run in a job's history."""
+    return {
+        "run": run.run,
+        "attempt": run.attempt,
+        "started_at": stamp(run.started_at),
+        "finished_at": stamp(run.finished_at),
+        "duration_s": run.duration_s,
+        "outcome": run.outcome,
+        "exit_code": run.exit_code,
+        "signal": run.signal,
+        "error": run.error,
+        "worker": str(run.worker),
+        "cpu_s": run.cpu_s,
+        "max_rss_bytes": run.max_rss_bytes,
+        "left_behind": run.left_behind,
+    }
+
+
+def waiting_for(job: Job, paused: Iterable[str] = ()) -> str | None:
+    """Name the reason why a waiting job is not runnable, or None."""
+    if job.state not in ("pending", "failed"):
+        return None
+    if job.held:
+        return "held"
+    if job.waits:
+        return "blocked"
+    if job.queue in paused:
+        return "paused"
+    if job.run_at > time.time() * 1000:
+        return "backoff" if job.state == "failed" else "scheduled"
+    return None
+
+
+def stamp(instant: int | None) -> str | None:
+    """Write an instant (ms) as RFC 3339, UTC, with milliseconds."""
+    if instant is None:
+        return None
+    seconds, ms = divmod(instant, 1000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{ms:03d}Z"
+
+
+def length(seconds: float | None) -> str:
+    """Write a length for people: 0.3s, 12s, 3m05s, 2h10m, 4d3h."""
+    if seconds is None:
+        return "-"
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    for unit, size, small, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size}{unit}{rest:02d}{small}" if rest else f"{whole // size}{unit}"
+    return f"{whole}s"
+
+
+def moment(instant: int | None, now: int) -> str:
+    """Write an instant as people say it: "in 4s", "3m ago"."""
+    if instant is None:
+        return "-"
+    distance = (instant - now) / 1000
+    return f"in {length(distance)}" if distance > 0 else f"{length(-distance)} ago"
+
+
+def status_text(exit_code: int | None, signal: int | None, error: str | None) -> str:
+    """Say how a run ended: "exit 3", "signal 9 (SIGKILL)", or the reason."""
+    parts = []
+    if exit_code is not None:
+        parts.append(f"exit {exit_code}")
+    if signal is not None:
+        from signal import Signals  # names only
+
+        try:
+            parts.append(f"signal {signal} ({Signals(signal).name})")
+        except ValueError:
+            parts.append(f"signal {signal}")
+    if error:
+        parts.append(error)
+    return ", ".join(parts) or "-"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
+    """Lay out a table; the last column is cut so that a line fits the terminal."""
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(cell_width, column)) for column in zip(head, *cells, strict=True)]
+    room = width if width is not None else terminal_width()
+    last = max(8, room - sum(widths[:-1]) - 2 * (len(head) - 1)) if room else widths[-1]
+    lines = []
+    for row in (list(head), *cells):
+        start = [cell + " " * (wide - cell_width(cell)) for cell, wide in zip(row, widths, strict=True)]
+        lines.append("  ".join([*start[:-1], cut(row[-1], last)]).rstrip())
+    return "\n".join(lines)
+
+
+def terminal_width() -> int | None:
+    """Give the width of the terminal that reads the answer; None for a pipe or a file."""
+    try:
+        return os.get_terminal_size(1).columns or None
+    except OSError:
+        return None
+
+
+def cell_width(text: str) -> int:
+    """Count the columns that a text takes: wide characters are two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def cut(text: str, width: int) -> str:
+    """Cut a text to a number of columns, with an ellipsis for what is missing."""
+    if cell_width(text) <= width:
+        return text
+    while text and cell_width(text) > width - 1:
+        text = text[: max(len(text) - 1, 0)] if len(text) < 4 * width else text[: 4 * width]
+    return text + "…"
+
+
+def one_line(text: str) -> str:
+    """Make text from a job or a command harmless: no control characters, no bidi overrides."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c.isprintable() and c not in _BIDI else _escaped(c) for c in text)
+
+
+# They are "printable" to Python, but reorder what follows (CVE-2021-42574).
+_BIDI = frozenset("\u200e\u200f\u061c" + "".join(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A)])))
+
+
+def _escaped(char: str) -> str:
+    return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char) or char.encode(
+        "unicode_escape", "backslashreplace"
+    ).decode()
+
+
+def _print_error(text: str) -> None:
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except (OSError, AttributeError):
+        pass  # nobody is there to be told
+
+
+def _is_terminal(stream: object) -> bool:
+    try:
+        return bool(stream.isatty())  # type: ignore[attr-defined]
+    except (AttributeError, ValueError):
+        return False

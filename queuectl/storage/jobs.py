@@ -1,0 +1,270 @@
+"""The SQL of a job's life: insert, claim, finish, cancel, retry, delete.
+
+Each function works inside the caller's transaction. The states in the guards are those of
+`lifecycle.TRANSITIONS`; a test runs every verb from every state and compares.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from zlib import crc32
+
+from queuectl.errors import Conflict, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from queuectl.job import Job
+    from queuectl.lifecycle import Outcome, Verdict
+
+Db = sqlite3.Connection
+
+# Promoting is bounded, so that a hundred thousand jobs due at once do not hold the lock.
+PROMOTE_LIMIT = 100
+
+_INSERT = """
+INSERT INTO job (name, command, argv, queue, priority, label, state, ready, held, waits,
+    max_retries, backoff_base, backoff_max_s, timeout_s, no_retry_on, slots, unique_key, after,
+    expires_at, cwd, umask, env, schedule, created_at, updated_at, run_at)
+VALUES (:name, :command, :argv, :queue, :priority, :label, 'pending', :ready, :held, :waits,
+    :max_retries, :backoff_base, :backoff_max_s, :timeout_s, :no_retry_on, :slots, :unique_key,
+    :after, :expires_at, :cwd, :umask, :env, :schedule, :now, :now, :run_at)
+"""
+
+_PROMOTE = """
+UPDATE job SET ready = 1 WHERE seq IN (
+    SELECT seq FROM job INDEXED BY job_due
+    WHERE ready = 0 AND held = 0 AND waits = 0 AND state IN ('pending', 'failed')
+        AND run_at <= ? ORDER BY run_at LIMIT ?)
+"""
+
+# The queues that have a job in line, found by hopping through the queue-led index.
+_EVERY_LINE = """
+    SELECT min(queue) FROM job WHERE ready = 1
+    UNION ALL
+    SELECT (SELECT min(queue) FROM job WHERE ready = 1 AND queue > line.queue)
+    FROM line WHERE line.queue IS NOT NULL
+"""
+
+# The first in each open line, of those the highest priority, then first come, first served.
+_NEXT = """
+WITH RECURSIVE line (queue) AS ({line}),
+head (seq) AS MATERIALIZED (
+    SELECT (SELECT seq FROM job WHERE ready = 1 AND queue = line.queue
+            ORDER BY priority DESC, run_at, seq LIMIT 1)
+    FROM line JOIN queue ON queue.name = line.queue
+    WHERE queue.paused = 0)
+SELECT job.seq FROM head JOIN job ON job.seq = head.seq
+ORDER BY job.priority DESC, job.run_at, job.seq LIMIT 1
+"""
+
+_CLAIM = """
+UPDATE job SET state = 'processing', ready = 0, run = run + 1, attempts = attempts + 1,
+    worker = :worker, started_at = :now, updated_at = :now
+WHERE seq = ({next}) AND state IN ('pending', 'failed')
+RETURNING {columns}
+"""
+
+_FINISH = """
+UPDATE job SET state = :state, ready = 0, attempts = :attempts, run_at = :run_at,
+    finished_at = :finished_at, updated_at = :now, worker = NULL, slots_held = NULL,
+    stuck = NULL, cancel_asked_at = NULL, duration_s = :duration_s, exit_code = :exit_code,
+    signal = :signal, error = :error
+WHERE seq = :seq AND run = :run AND state = 'processing'
+"""
+
+_FINISH_RUN = """
+UPDATE run SET finished_at = :now, outcome = :kind, duration_s = :duration_s,
+    exit_code = :exit_code, signal = :signal, error = :error, cpu_s = :cpu_s,
+    max_rss_bytes = :max_rss_bytes, log_start = :log_start, log_end = :log_end,
+    left_behind = :left_behind
+WHERE job = :seq AND run = :run AND outcome IS NULL
+"""
+
+
+def columns(record: type) -> str:
+    """List the columns that a record is read from, in the order of its fields."""
+    return ", ".join(record.__dataclass_fields__)  # type: ignore[attr-defined]
+
+
+def read(db: Db, tail: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[Job]:
+    """Read the jobs that the tail of a SELECT asks for."""
+    from queuectl.job import Job  # only here: an enqueue reads no job
+
+    return [Job(*row) for row in db.execute(f"SELECT {columns(Job)} FROM job {tail}", values)]
+
+
+def find(db: Db, job_id: str) -> Job | None:
+    """Give the job with this id, or None. Digits are ours, anything else its owner's."""
+    found = read(db, "WHERE seq = ?", (seq_of(db, job_id),))
+    return found[0] if found else None
+
+
+def seq_of(db: Db, job_id: str) -> int | None:
+    """Give the number of the row with this id, or None. Does not look if it exists for digits."""
+    if job_id.isascii() and job_id.isdigit():
+        return int(job_id) if len(job_id) < 19 and job_id == str(int(job_id)) else None
+    try:
+        row = db.execute("SELECT seq FROM job WHERE name = ?", (job_id,)).fetchone()
+    except UnicodeEncodeError:
+        return None
+    return row[0] if row else None
+
+
+def insert(db: Db, rows: Sequence[Mapping[str, object]], now: int) -> list[str]:
+    """Insert jobs; give their ids. Each row brings its `environment`, which is stored once."""
+    uses = Counter(row["environment"] for row in rows)
+    env = {data: keep_environment(db, data, count) for data, count in uses.items()}  # type: ignore[arg-type]
+    ids = []
+    for row in rows:
+        ready = not row["held"] and not row["waits"] and row["run_at"] <= now  # type: ignore[operator]
+        more = {"ready": int(ready), "env": env[row["environment"]], "now": now}
+        try:
+            cursor = db.execute(_INSERT, {**row, **more})
+        except sqlite3.IntegrityError as error:
+            if "job.name" not in str(error):
+                raise
+            raise Conflict(f"the id {row['name']} is taken", "Nothing was stored") from None
+        ids.append(str(row["name"] or cursor.lastrowid))
+    return ids
+
+
+def keep_environment(db: Db, data: bytes, uses: int) -> int:
+    """Store an environment once, count who uses it, and give its number."""
+    digest = crc32(data)
+    row = db.execute(
+        "SELECT id FROM environment WHERE digest = ? AND data = ?", (digest, data)
+    ).fetchone()
+    if row:
+        db.execute("UPDATE environment SET uses = uses + ? WHERE id = ?", (uses, row[0]))
+        return int(row[0])
+    cursor = db.execute(
+        "INSERT INTO environment (digest, data, uses) VALUES (?, ?, ?)", (digest, data, uses)
+    )
+    return cursor.lastrowid or 0
+
+
+def environment(db: Db, env: int | None) -> bytes:
+    """Give a stored environment."""
+    row = db.execute("SELECT data FROM environment WHERE id = ?", (env,)).fetchone()
+    return bytes(row[0]) if row else b""
+
+
+def claim(db: Db, worker: int, queues: Sequence[str], now: int) -> Job | None:
+    """Promote what is due, then take the first job in line for this worker."""
+    from queuectl.job import Job
+
+    db.execute(_PROMOTE, (now, PROMOTE_LIMIT))
+    sql, names = _next(queues)
+    row = db.execute(
+        _CLAIM.format(next=sql, columns=columns(Job)), {**names, "worker": worker, "now": now}
+    ).fetchone()
+    if row is None:
+        return None
+    job = Job(*row)
+    db.execute(
+        "INSERT INTO run (job, run, attempt, worker, started_at) VALUES (?, ?, ?, ?, ?)",
+        (job.seq, job.run, job.attempts, worker, now),
+    )
+    return job
+
+
+def outlook(db: Db, queues: Sequence[str], now: int) -> int | None:
+    """Give `now` where a claim would find a job, else when the next one is due, else None."""
+    sql, names = _next(queues)
+    if db.execute(sql, names).fetchone():
+        return now
+    row = db.execute(
+        "SELECT run_at FROM job INDEXED BY job_due WHERE ready = 0 AND held = 0 AND waits = 0 "
+        "AND state IN ('pending', 'failed') ORDER BY run_at LIMIT 1"
+    ).fetchone()
+    return row[0] if row else None
+
+
+def _next(queues: Sequence[str]) -> tuple[str, dict[str, object]]:
+    """Build the query for the next job of these queues (none: all), and its parameters."""
+    names: dict[str, object] = {f"queue{i}": name for i, name in enumerate(queues)}
+    line = "VALUES " + ", ".join(f"(:{name})" for name in names) if names else _EVERY_LINE
+    return _NEXT.format(line=line), names
+
+
+def finish(db: Db, job: Job, outcome: Outcome, verdict: Verdict, now: int) -> bool:
+    """End a run, if that run is still the one that is going on."""
+    from queuectl.lifecycle import ENDED
+
+    values = {
+        **vars(outcome),
+        "kind": str(outcome.kind),
+        "state": str(verdict.state),
+        "attempts": verdict.attempts,
+        "run_at": verdict.run_at,
+        "finished_at": now if verdict.state in ENDED else None,
+        "now": now,
+        "seq": job.seq,
+        "run": job.run,
+    }
+    if not db.execute(_FINISH, values).rowcount:
+        return False
+    db.execute(_FINISH_RUN, values)
+    if verdict.state not in ENDED and verdict.run_at <= now:
+        db.execute("UPDATE job SET ready = 1 WHERE seq = ?", (job.seq,))
+    return True
+
+
+def cancel(db: Db, job: Job, now: int) -> bool:
+    """Cancel a waiting job at once; mark a running one, for its worker to end."""
+    done = db.execute(
+        "UPDATE job SET state = 'cancelled', ready = 0, finished_at = ?, updated_at = ? "
+        "WHERE seq = ? AND state IN ('pending', 'failed')",
+        (now, now, job.seq),
+    ).rowcount
+    asked = db.execute(
+        "UPDATE job SET cancel_asked_at = coalesce(cancel_asked_at, ?) "
+        "WHERE seq = ? AND state = 'processing'",
+        (now, job.seq),
+    ).rowcount
+    return bool(done or asked)
+
+
+def retry(db: Db, job: Job, now: int) -> bool:
+    """Put a dead job back in line; its runs stay, its attempts begin again."""
+    try:
+        return bool(
+            db.execute(
+                "UPDATE job SET state = 'pending', ready = 1, attempts = 0, run_at = ?, "
+                "finished_at = NULL, updated_at = ? WHERE seq = ? AND state = 'dead'",
+                (now, now, job.seq),
+            ).rowcount
+        )
+    except sqlite3.IntegrityError:
+        raise Conflict(f"another unfinished job has the key {job.unique_key!a}") from None
+
+
+def delete(db: Db, job: Job, states: Sequence[str]) -> bool:
+    """Delete a job that has ended in one of these states; its runs go with it."""
+    marks = ", ".join("?" * len(states))
+    return bool(
+        db.execute(
+            f"DELETE FROM job WHERE seq = ? AND finished_at IS NOT NULL AND state IN ({marks})",
+            (job.seq, *states),
+        ).rowcount
+    )
+
+
+def mark_stuck(db: Db, job: Job, what: str | None) -> None:
+    """Note what cannot be ended of a run that was lost."""
+    db.execute(
+        "UPDATE job SET stuck = ? WHERE seq = ? AND run = ? AND state = 'processing' "
+        "AND stuck IS NOT ?",
+        (what, job.seq, job.run, what),
+    )
+
+
+def require(db: Db, job_id: str) -> int:
+    """Give the number of a job that must exist; raises NotFound."""
+    seq = seq_of(db, job_id)
+    if seq is None or not db.execute("SELECT 1 FROM job WHERE seq = ?", (seq,)).fetchone():
+        raise NotFound(f"there is no job {job_id!a}")
+    return seq

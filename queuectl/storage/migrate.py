@@ -1,0 +1,60 @@
+"""Bring a database file to the newest schema: numbered .sql files, forward only, all or nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from importlib.resources import files
+
+from queuectl.errors import Refused
+
+APPLICATION_ID = 0x51435431  # "QCT1"
+VERSION = 1  # the number of the newest migration
+
+
+def version(db: sqlite3.Connection) -> int:
+    """Give the schema version of a file of ours, 0 for an empty one; refuse any other."""
+    application, found = db.execute(
+        "SELECT application_id, user_version FROM pragma_application_id, pragma_user_version"
+    ).fetchone()
+    if application != APPLICATION_ID:
+        if application or found or db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise Refused(
+                "the database is not one of queuectl's; it was left untouched",
+                "Name another one: --db PATH",
+            )
+        return 0
+    if found > VERSION:
+        raise Refused(
+            f"the database has schema {found}, and this queuectl knows {VERSION}",
+            "Update queuectl",
+        )
+    return int(found)
+
+
+def migrate(db: sqlite3.Connection, found: int) -> None:
+    """Run what is missing, inside the caller's write transaction.
+
+    Not executescript(): it would commit that transaction first.
+    """
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    for number, script in _scripts():
+        if number > found:
+            for statement in _statements(script):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {number}")
+
+
+def _scripts() -> list[tuple[int, str]]:
+    folder = files("queuectl.storage") / "migrations"
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return [(int(name[:4]), (folder / name).read_text(encoding="utf-8")) for name in names]
+
+
+def _statements(script: str) -> list[str]:
+    statements, lines = [], ""
+    for line in script.splitlines(keepends=True):
+        lines += line
+        if sqlite3.complete_statement(lines):
+            statements.append(lines)
+            lines = ""
+    return statements

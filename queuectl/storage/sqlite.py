@@ -1,0 +1,232 @@
+"""One connection to the database file: opening it safely, and what a transaction is.
+
+Facts this file is built on (measured; see docs/reliability.md):
+- every write transaction and every checkpoint holds the flock of `lock.py`: SQLite before
+  3.51.3 can corrupt a file when a commit that restarts the WAL meets another's checkpoint;
+- the database, -wal and -shm are never opened and closed by path: the close would drop
+  SQLite's own locks;
+- a connection never crosses a fork.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+from queuectl.errors import Busy, Full, Gone, QueueError, Refused
+from queuectl.place import Place, check_database, open_state
+from queuectl.storage import lock, migrate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+# Pages (4 KiB) after which a commit also checkpoints. Small: a client that opens the file
+# alone has to read the whole WAL first.
+WAL_LIMIT_BYTES = 1 << 20
+
+
+class Connection:
+    """An open database and the descriptor of its lock."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._lock = open_state(place)
+        try:
+            self.db = self._open()
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _open(self) -> sqlite3.Connection:
+        found = check_database(self.place)
+        if found is None or found.st_size == 0:
+            self._create()
+            found = check_database(self.place)
+        assert found is not None
+        self._file = (found.st_dev, found.st_ino)
+        try:
+            db = _connect(self.place.db)
+            have = migrate.version(db)
+        except sqlite3.Error as error:
+            raise _explained(error, self.place) from None
+        if have < migrate.VERSION:
+            self._migrate(db)
+        return db
+
+    def _create(self) -> None:
+        """Make an empty private file, and clear what an earlier one of that name left.
+
+        Under the lock, so that two clients cannot both do it.
+        """
+        with _Locked(self._lock):
+            if check_database(self.place) is not None:
+                return
+            for orphan in (self.place.db + "-wal", self.place.db + "-shm"):
+                if os.path.lexists(orphan):
+                    os.unlink(orphan)
+            try:
+                os.close(os.open(self.place.db, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+                os.chmod(self.place.db, 0o600)
+                _sync_directory(os.path.dirname(self.place.db))
+            except OSError as error:
+                raise QueueError(
+                    f"cannot create {self.place.db}: {error.strerror}",
+                    "Name another place: --db PATH",
+                ) from None
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        with _Locked(self._lock):
+            try:
+                have = migrate.version(db)
+                if have == 0:
+                    os.chmod(self.place.db, 0o600)
+                    db.execute("PRAGMA journal_mode = WAL")
+                db.execute("BEGIN IMMEDIATE")
+                migrate.migrate(db, have)
+                db.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise _explained(error, self.place) from None
+
+    def close(self) -> None:
+        """Close the connection; the last one out checkpoints, so it needs the lock.
+
+        Where somebody holds the lock for long, leave that to the end of the process.
+        """
+        try:
+            with _Locked(self._lock, wait_s=1.0):
+                self.db.close()
+        except Busy:
+            pass
+        os.close(self._lock)
+
+    def write(self) -> Write:
+        """Open a write transaction: `with connection.write() as db: …`."""
+        return Write(self)
+
+    def read(self) -> Read:
+        """Open a read transaction: one consistent view of the file."""
+        return Read(self)
+
+    def check_same_file(self) -> None:
+        """Raise Gone unless the file at the path is still the one that was opened."""
+        try:
+            found = os.stat(self.place.db)
+        except OSError:
+            found = None
+        if found is None or (found.st_dev, found.st_ino) != self._file:
+            raise Gone(f"{self.place.db} was removed or replaced while it was in use")
+
+
+class Write:
+    """A write transaction: all or nothing, alone, and durable when it is over."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> sqlite3.Connection:
+        owner = self._connection
+        lock.acquire(owner._lock)
+        try:
+            owner.check_same_file()
+            owner.db.execute("BEGIN IMMEDIATE")
+        except BaseException as error:
+            lock.release(owner._lock)
+            raise _explained(error, owner.place) from None
+        return owner.db
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        owner = self._connection
+        try:
+            if error is None:
+                owner.db.execute("COMMIT")
+                _checkpoint(owner)
+        except sqlite3.Error as failure:
+            raise _explained(failure, owner.place) from None
+        finally:
+            if owner.db.in_transaction:
+                owner.db.execute("ROLLBACK")
+            lock.release(owner._lock)
+        if isinstance(error, sqlite3.Error):
+            raise _explained(error, owner.place) from None
+
+
+class Read:
+    """A read transaction; it blocks nobody."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> sqlite3.Connection:
+        try:
+            self._connection.db.execute("BEGIN")
+        except sqlite3.Error as error:
+            raise _explained(error, self._connection.place) from None
+        return self._connection.db
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._connection.db.execute("COMMIT")
+        if isinstance(error, sqlite3.Error):
+            raise _explained(error, self._connection.place) from None
+
+
+class _Locked:
+    """The lock alone, for what is no transaction."""
+
+    def __init__(self, fd: int, wait_s: float = lock.WAIT_S) -> None:
+        self._fd, self._wait_s = fd, wait_s
+
+    def __enter__(self) -> None:
+        lock.acquire(self._fd, self._wait_s)
+
+    def __exit__(self, *_: object) -> None:
+        lock.release(self._fd)
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    # isolation_level=None: a transaction begins and ends where this file says so.
+    db = sqlite3.connect(path, timeout=lock.WAIT_S, isolation_level=None)
+    db.execute("PRAGMA wal_autocheckpoint = 0")
+    db.execute("PRAGMA synchronous = FULL")
+    return db
+
+
+def _checkpoint(owner: Connection) -> None:
+    """Empty the WAL once it has grown; the caller holds the lock, so no commit can meet it."""
+    try:
+        if os.stat(owner.place.db + "-wal").st_size > WAL_LIMIT_BYTES:
+            owner.db.execute("PRAGMA busy_timeout = 0")  # a reader in the way is not waited for
+            owner.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            owner.db.execute(f"PRAGMA busy_timeout = {int(lock.WAIT_S * 1000)}")
+    except (OSError, sqlite3.Error):
+        pass  # the commit is safe in the WAL; the next one tries again
+
+
+def _sync_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _explained(error: BaseException, place: Place) -> BaseException:
+    """Turn an error of SQLite into one of ours; give any other back as it is."""
+    if not isinstance(error, sqlite3.Error):
+        return error
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return Refused(f"{place.db} is not a sound database: {error}", "To look: queuectl doctor")
+    if code == sqlite3.SQLITE_FULL:
+        return Full(f"the disk that holds {place.db} is full", "Free some space and try again")
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return Busy(f"{place.db} is locked by a program that is not queuectl")
+    if code == sqlite3.SQLITE_IOERR and not os.path.exists(place.db):
+        return Gone(f"{place.db} was removed while it was in use")
+    if isinstance(error, sqlite3.IntegrityError):
+        return error
+    return QueueError(f"{place.db}: {error}", "Look at its rights and at the disk")

@@ -1,0 +1,242 @@
+"""Storage: what the queue can record, one transaction a verb.
+
+The SQL is in jobs.py, fleet.py and views.py. `now` is an argument, in ms since 1970. Every verb
+that changes a job's state is guarded by that state (and by `run`, where a worker speaks) and says
+whether it happened.
+"""
+
+from __future__ import annotations
+
+from queuectl.errors import Conflict, NotFound
+from queuectl.storage import ballast, fleet, jobs, views
+from queuectl.storage.sqlite import Connection
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from queuectl.job import Job, PoolRecord, Run, WorkerRecord
+    from queuectl.lifecycle import Outcome, Verdict
+    from queuectl.place import Place
+
+
+class Storage:
+    """An open queue file. Not for use across a fork: close it before, open another after."""
+
+    def __init__(self, place: Place) -> None:
+        self._at = Connection(place)
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._at.close()
+
+    def check_same_file(self) -> None:
+        """Raise Gone where the database was removed or replaced under us."""
+        self._at.check_same_file()
+
+    # -- what people do to jobs ------------------------------------------------------------
+
+    def insert(self, rows: Sequence[Mapping[str, object]], now: int) -> list[str]:
+        """Store jobs, all or none, and give their ids. Raises Conflict where an id is taken."""
+        with self._at.write() as db:
+            return jobs.insert(db, rows, now)
+
+    def cancel(self, job_id: str, now: int) -> Job:
+        """Cancel a waiting job, or ask for the end of a running one; give it as it then is."""
+        with self._at.write() as db:
+            job = _known(db, job_id)
+            if not jobs.cancel(db, job, now):
+                raise Conflict(f"job {job_id} is {job.state}, so it cannot be cancelled")
+            return _known(db, job_id)
+
+    def retry(self, job_ids: Sequence[str], queue: str | None, now: int) -> list[Job]:
+        """Put dead jobs back in line with attempts 0: the named ones, or all (of a queue)."""
+        with self._at.write() as db:
+            if not job_ids:
+                return [job for job in views.dead(db, queue) if jobs.retry(db, job, now)]
+            job = _known(db, job_ids[0])
+            if not jobs.retry(db, job, now):
+                raise Conflict(f"job {job.id} is {job.state}, not dead", _run_again(job))
+            return [job]
+
+    def delete(self, job_id: str, states: Sequence[str]) -> Job:
+        """Delete one job that is in one of these states."""
+        with self._at.write() as db:
+            job = _known(db, job_id)
+            if not jobs.delete(db, job, states):
+                raise Conflict(f"job {job.id} is {job.state}, not {' or '.join(states)}")
+            return job
+
+    def delete_ended(
+        self, states: Sequence[str], before: int | None, limit: int, queue: str | None = None
+    ) -> list[Job]:
+        """Delete up to `limit` jobs that ended before an instant: small steps, short locks."""
+        with self._at.write() as db:
+            found = views.ended(db, states, before, queue, limit)
+            return [job for job in found if jobs.delete(db, job, states)]
+
+    def count_ended(self, states: Sequence[str], before: int | None) -> int:
+        """Count the jobs that ended in one of these states before an instant."""
+        with self._at.read() as db:
+            return views.count_ended(db, states, before)
+
+    # -- what workers do ---------------------------------------------------------------------
+
+    def claim(self, worker: WorkerRecord, now: int) -> Job | None:
+        """Take the job whose turn it is and start a run of it, or give None."""
+        with self._at.write() as db:
+            return jobs.claim(db, worker.id, _queues(worker), now)
+
+    def finish(
+        self, job: Job, outcome: Outcome, verdict: Verdict, now: int, claimant: WorkerRecord | None
+    ) -> tuple[bool, Job | None]:
+        """Record how a run ended, and say whether it still was that worker's to record.
+
+        With a claimant, the next job is claimed in the same transaction.
+        """
+        with self._at.write() as db:
+            happened = jobs.finish(db, job, outcome, verdict, now)
+            after = jobs.claim(db, claimant.id, _queues(claimant), now) if claimant else None
+            return happened, after
+
+    def mark_stuck(self, job: Job, what: str | None) -> None:
+        """Show (or no longer show) that processes of a lost run cannot be ended."""
+        with self._at.write() as db:
+            jobs.mark_stuck(db, job, what)
+
+    def outlook(self, worker: WorkerRecord, now: int) -> int | None:
+        """Say when there may be something to claim: now, a later instant, or None."""
+        with self._at.read() as db:
+            return jobs.outlook(db, _queues(worker), now)
+
+    def environment(self, env: int | None) -> bytes:
+        """Give a stored environment, K=V separated by NUL."""
+        with self._at.read() as db:
+            return jobs.environment(db, env)
+
+    def orders(self, worker_id: int, job: Job | None) -> tuple[int, int | None, str]:
+        """Tell a worker its stop level, the instant that it rises to 2, and what to do with
+        its job: run, cancel or abandon."""
+        with self._at.read() as db:
+            return fleet.orders(db, worker_id, job)
+
+    def keep_ballast(self) -> None:
+        """Keep a small file that can be given up when the disk is full."""
+        ballast.keep(self._at.place)
+
+    def release_ballast(self) -> None:
+        """Give that file up, so that a result can still be stored."""
+        ballast.release(self._at.place)
+
+    # -- who works ---------------------------------------------------------------------------
+
+    def enlist_pool(self, record: Mapping[str, object]) -> PoolRecord:
+        """Register a supervisor."""
+        with self._at.write() as db:
+            return fleet.enlist_pool(db, record)
+
+    def enlist_worker(self, record: Mapping[str, object]) -> WorkerRecord:
+        """Register a worker."""
+        with self._at.write() as db:
+            return fleet.enlist_worker(db, record)
+
+    def discharge_worker(self, worker_id: int) -> None:
+        """Forget a worker that is gone; its job, if any, has been seen to before."""
+        with self._at.write() as db:
+            fleet.discharge_worker(db, worker_id)
+
+    def discharge_pool(self, pool_id: int) -> None:
+        """Forget a supervisor that is gone."""
+        with self._at.write() as db:
+            fleet.discharge_pool(db, pool_id)
+
+    def order_stop(self, level: int, stop_by: int | None) -> None:
+        """Tell every pool and worker that is registered now to stop."""
+        with self._at.write() as db:
+            fleet.order_stop(db, level, stop_by)
+
+    def pools(self) -> list[PoolRecord]:
+        """List the supervisors that registered, alive or not."""
+        with self._at.read() as db:
+            return fleet.pools(db)
+
+    def workers(self, pool: int | None = None) -> list[WorkerRecord]:
+        """List the workers that registered, alive or not (of one pool)."""
+        with self._at.read() as db:
+            return fleet.workers(db, pool)
+
+    def processing(self, worker_id: int | None = None) -> list[Job]:
+        """List the jobs that are being processed (by one worker)."""
+        with self._at.read() as db:
+            return views.processing(db, worker_id)
+
+    # -- looking -----------------------------------------------------------------------------
+
+    def job(self, job_id: str) -> Job:
+        """Give one job; raises NotFound."""
+        with self._at.read() as db:
+            return _known(db, job_id)
+
+    def runs(self, job: Job) -> list[Run]:
+        """Give every run of a job, oldest first."""
+        with self._at.read() as db:
+            return views.runs(db, job)
+
+    def last_started(self) -> Job | None:
+        """Give the job that was started last."""
+        with self._at.read() as db:
+            return views.last_started(db)
+
+    def select(self, filters: Mapping[str, object], limit: int | None) -> list[Job]:
+        """List jobs: what is processing, then what runs next, then what ended last."""
+        with self._at.read() as db:
+            return views.select(db, filters, limit)
+
+    def tally(self) -> dict[str, int]:
+        """Count the jobs in each state."""
+        with self._at.read() as db:
+            return views.tally(db)
+
+    def oldest_ready(self) -> int | None:
+        """Give the instant since which the longest-waiting runnable job waits."""
+        with self._at.read() as db:
+            return views.oldest_ready(db)
+
+    def paused_queues(self) -> set[str]:
+        """Name the queues that are paused."""
+        with self._at.read() as db:
+            return views.paused_queues(db)
+
+    # -- configuration -----------------------------------------------------------------------
+
+    def settings(self) -> dict[str, str]:
+        """Give the stored settings as text."""
+        with self._at.read() as db:
+            return dict(db.execute("SELECT key, value FROM config"))
+
+    def set_setting(self, key: str, value: str) -> None:
+        """Store one setting."""
+        with self._at.write() as db:
+            db.execute("INSERT OR REPLACE INTO config VALUES (?, ?)", (key, value))
+
+    def unset_setting(self, key: str) -> bool:
+        """Remove one setting; say whether it was there."""
+        with self._at.write() as db:
+            return db.execute("DELETE FROM config WHERE key = ?", (key,)).rowcount > 0
+
+
+def _known(db: jobs.Db, job_id: str) -> Job:
+    job = jobs.find(db, job_id)
+    if job is None:
+        raise NotFound(f"there is no job {ascii(job_id)[1:-1][:80]}", "To see them: queuectl list")
+    return job
+
+
+def _queues(worker: WorkerRecord) -> tuple[str, ...]:
+    return tuple(worker.queues.split(",")) if worker.queues else ()
+
+
+def _run_again(job: Job) -> str:
+    from shlex import quote
+
+    return f"To run it again: queuectl enqueue {quote(job.command)}" if job.finished_at else ""

@@ -1,0 +1,235 @@
+"""One worker: claim a job, run it, record it, claim the next. It knows jobs, not pids."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+
+from queuectl import config, logs
+from queuectl.errors import Full, Gone, QueueError, Refused
+from queuectl.lifecycle import Kind, Outcome, decide
+from queuectl.storage import Storage
+from queuectl.wake import Bell, ring_idle
+from queuectl.worker import process, tree, upkeep
+from queuectl.worker.alive import Seat
+from queuectl.worker.journal import tell
+from queuectl.worker.signals import DRAIN, END, Ear
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from queuectl.job import Job
+    from queuectl.place import Place
+
+
+def work(place: Place, pool_id: int, lifeline: int, up: Callable[[], None]) -> int:
+    """Be a worker of this pool until told to stop; give the exit status.
+
+    `lifeline` ends when the supervisor does; `up` is called once we are registered.
+    """
+    tree.become_subreaper()
+    worker = Worker(place, pool_id, Ear(lifeline))
+    try:
+        up()
+        worker.work()
+    finally:
+        worker.leave()
+    return 0
+
+
+class Worker:
+    """What a worker holds: its locks, its connection, its ear and its bell."""
+
+    def __init__(self, place: Place, pool_id: int, ear: Ear) -> None:
+        self._place = place
+        self._ear = ear
+        self._seat = Seat(place, "worker")
+        self._seat.open_exec_lock()
+        self._storage = Storage(place)
+        record = self._seat.record(_now()) | {"pool": pool_id}
+        self._me = self._storage.enlist_worker(record)
+        self._bell = Bell(place, self._seat.token, self._me.queues)
+        ear.attach(self._bell)
+        self._environments: dict[int | None, dict[bytes, bytes]] = {}
+        self._trouble = ""
+        self._settings = self._storage.settings()
+        self._poll_s = self._length("poll-interval")
+
+    def work(self) -> None:
+        """Claim, run and record until there is a reason to leave."""
+        try:
+            while not self._leaving():
+                job = self._claim()
+                while job:
+                    outcome = self._run(job)
+                    job = self._record(job, outcome) if outcome else None
+                if not self._leaving():
+                    self._idle()
+        except Gone as error:
+            tell(self._place, f"{error}; leaving")
+
+    def leave(self) -> None:
+        """Take ourselves off the register."""
+        try:
+            self._storage.discharge_worker(self._me.id)
+            self._storage.close()
+        except QueueError as error:
+            tell(self._place, str(error))
+        self._bell.close()
+        self._seat.leave()
+
+    def _leaving(self) -> bool:
+        return self._ear.orphaned or self._ear.level >= DRAIN
+
+    def _claim(self) -> Job | None:
+        """Take the next job; out of idleness, pass on a ring that was meant for another."""
+        try:
+            self._obey(*self._storage.orders(self._me.id, None)[:2])
+            if self._leaving():
+                return None
+            now = _now()
+            if self._storage.outlook(self._me, now) != now:
+                return None
+            job = self._storage.claim(self._me, now)
+            self._trouble = ""
+        except Gone:
+            raise
+        except QueueError as error:
+            self._complain(error)
+            self._ear.wait(self._poll_s)
+            return None
+        if job:
+            self._bell.idle(False)
+            if self._storage.outlook(self._me, now) == now:
+                ring_idle(self._place, job.queue)
+        return job
+
+    def _idle(self) -> None:
+        """Wait for a ring, for the next job that is due, or for the poll."""
+        try:
+            self._settings = self._storage.settings()
+            self._poll_s = self._length("poll-interval")
+            self._storage.check_same_file()
+            self._bell.idle(True)
+            now = _now()
+            due = self._storage.outlook(self._me, now)
+        except Gone:
+            raise
+        except QueueError as error:
+            self._complain(error)
+            due = None
+        wait_s = self._poll_s if due is None else min(self._poll_s, (due - _now()) / 1000)
+        self._ear.wait(wait_s)
+
+    def _run(self, job: Job) -> Outcome | None:
+        """Run a job with its log; None where the run was given up as one that cannot end."""
+        self._settings = self._storage.settings()
+        try:
+            log_fd, log_start = logs.open_for_run(self._place, job)
+        except (OSError, Refused) as error:
+            return Outcome(Kind.FAILED, error=f"no log: {error}", duration_s=0.0)
+        try:
+            outcome = process.run(
+                self._command(job, log_fd),
+                self._ear,
+                lambda text: self._seat.note(f"{text} {job.run}"),
+                lambda: self._orders(job),
+                lambda what: self._storage.mark_stuck(job, what),
+            )
+            log_end = os.fstat(log_fd).st_size
+        except process.Abandoned:
+            tell(self._place, f"job {job.id} run {job.run} was given up; it may still run")
+            return None
+        finally:
+            os.close(log_fd)
+        return Outcome(**{**vars(outcome), "log_start": log_start, "log_end": log_end})
+
+    def _command(self, job: Job, log_fd: int) -> process.Command:
+        shell = os.fsencode(str(self._setting("shell")))
+        argv = [os.fsencode(arg) for arg in json.loads(job.argv)] if job.argv else None
+        return process.Command(
+            argv=argv or [shell, b"-c", job.command.encode()],
+            cwd=job.cwd,
+            environment=self._environment(job),
+            umask=job.umask,
+            log_fd=log_fd,
+            timeout_s=job.timeout_s,
+            grace_s=self._length("kill-grace"),
+            poll_s=self._poll_s,
+        )
+
+    def _setting(self, key: str) -> object:
+        return config.resolve(key, self._settings)[0]
+
+    def _length(self, key: str) -> float:
+        return float(self._setting(key))  # type: ignore[arg-type]
+
+    def _environment(self, job: Job) -> dict[bytes, bytes]:
+        """Build what the job finds in its environment; the stored part is decoded once."""
+        if job.env not in self._environments:
+            stored = self._storage.environment(job.env)
+            pairs = (entry.partition(b"=") for entry in stored.split(b"\0") if entry)
+            self._environments = {job.env: {key: value for key, _, value in pairs}}
+        own = dict(entry.split(b"=", 1) for entry in upkeep.marks(self._place, job))
+        return {
+            **self._environments[job.env],
+            b"PWD": job.cwd,
+            **own,
+            b"QUEUECTL_JOB_ATTEMPT": b"%d" % job.attempts,
+            b"QUEUECTL_JOB_MAX_RETRIES": b"%d" % job.max_retries,
+            b"QUEUECTL_JOB_QUEUE": job.queue.encode(),
+            b"QUEUECTL_JOB_LOG": os.fsencode(self._place.log(job.id)),
+            b"QUEUECTL_JOB_SLOTS": (job.slots_held or "").encode(),
+        }
+
+    def _orders(self, job: Job) -> Kind | None:
+        """Read why the running job should end early, if it should."""
+        try:
+            stop, stop_by, what = self._storage.orders(self._me.id, job)
+        except QueueError:
+            return None  # the job runs on; its end will be recorded when that is possible
+        self._obey(stop, stop_by)
+        if what == "abandon":
+            raise process.Abandoned
+        return Kind.CANCELLED if what == "cancel" else None
+
+    def _obey(self, stop: int, stop_by: int | None) -> None:
+        overdue = stop_by is not None and _now() >= stop_by
+        self._ear.raise_to(max(stop, END) if overdue else stop)
+
+    def _record(self, job: Job, outcome: Outcome) -> Job | None:
+        """Record how a job ended, however long that takes, and claim the next one with it."""
+        while True:
+            now = _now()
+            jitter = self._length("backoff-jitter") * random.random()
+            verdict = decide(job, outcome, now, jitter)
+            claimant = None if self._leaving() or outcome.pause_s else self._me
+            try:
+                happened, after = self._storage.finish(job, outcome, verdict, now, claimant)
+                break
+            except Gone:
+                raise
+            except QueueError as error:
+                self._complain(error)
+                if isinstance(error, Full):
+                    self._storage.release_ballast()
+                self._ear.wait(self._poll_s)
+        self._trouble = ""
+        if not happened:
+            tell(self._place, f"job {job.id} run {job.run} was no longer ours: not recorded")
+        if outcome.pause_s:
+            self._ear.wait(outcome.pause_s)
+        return after
+
+    def _complain(self, error: QueueError) -> None:
+        """Write a trouble down once, not at every try."""
+        if str(error) != self._trouble:
+            self._trouble = str(error)
+            tell(self._place, self._trouble)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

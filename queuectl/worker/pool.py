@@ -1,0 +1,315 @@
+"""A pool: one supervisor that forks workers, replaces those that die, and stops them.
+
+It supervises by reconciling: each turn it compares what is wanted with what lives. It never waits
+for "any child", because orphans of lost workers become its children; it waits for those it forked.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+
+from queuectl.errors import Gone, QueueError
+from queuectl.storage import Storage
+from queuectl.wake import Bell
+from queuectl.worker import alive, journal, loop, tree, upkeep
+from queuectl.worker.journal import tell
+from queuectl.worker.signals import DRAIN, END, KILL, Ear
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.process import BaseProcess
+
+    from queuectl.place import Place
+
+BOOT_S = 10.0  # a worker that is not up by then has failed to start
+SETTLED_S = 10.0  # a worker that lived so long was healthy: its death starts a new count
+TICK_S = 1.0
+_FORWARD = {DRAIN: signal.SIGHUP, END: signal.SIGUSR1, KILL: signal.SIGUSR2}
+_fork = multiprocessing.get_context("fork")
+
+
+def launch(place: Place, count: int, queues: str | None) -> None:
+    """Start a pool in the background and return when its workers are up.
+
+    Raises QueueError where they do not come up. The caller must have no open Storage.
+    """
+    report, report_in = os.pipe()
+    middle = os.fork()
+    if middle == 0:
+        _become_daemon(place, count, queues, report_in)
+    os.close(report_in)
+    os.waitpid(middle, 0)
+    with os.fdopen(report, "rb") as answer:
+        text = answer.read().decode("utf-8", "replace").strip()
+    if text != "up":
+        raise QueueError(f"the workers did not come up: {text or 'the supervisor died'}")
+
+
+def _become_daemon(place: Place, count: int, queues: str | None, report: int) -> None:
+    """Detach from the terminal: a session of our own, led by nobody, with no descriptors left."""
+    status = 1
+    try:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        os.chdir("/")
+        os.umask(0o077)
+        null = os.open(os.devnull, os.O_RDWR)
+        log = journal.open_log(place)
+        for fd, source in ((0, null), (1, log), (2, log)):
+            os.dup2(source, fd)
+        _close_all_but(report)
+
+        def up(text: str) -> None:
+            os.write(report, text.encode("utf-8", "replace"))
+            os.close(report)
+
+        status = supervise(place, count, queues, background=True, up=up)
+    finally:
+        os._exit(status)
+
+
+def supervise(
+    place: Place, count: int, queues: str | None, *, background: bool, up: Callable[[str], None]
+) -> int:
+    """Run a pool in this process until it is stopped; give the exit status.
+
+    `up` is told "up", or why not, once that is known.
+    """
+    journal.to_stderr = not background
+    tree.become_subreaper()
+    try:
+        pool = Pool(place, count, queues, background)
+    except (QueueError, OSError) as error:
+        up(str(error))
+        return 1
+    return pool.supervise(up)
+
+
+@dataclass
+class _Child:
+    process: BaseProcess
+    born: float
+    up: bool = False
+    told: int = 0  # the highest stop level that was passed on
+
+
+class Pool:
+    """What a supervisor holds: its lock, its ear and bell, its children."""
+
+    def __init__(self, place: Place, count: int, queues: str | None, background: bool) -> None:
+        self._place = place
+        self._wanted = count
+        self._spare = frozenset(process.pid for process in tree.below(os.getpid()))
+        self._ear = Ear()
+        self._seat = alive.Seat(place, "pool")
+        self._bell = Bell(place, self._seat.token, "-")
+        self._ear.attach(self._bell)
+        self._lifeline, self._lifeline_in = os.pipe()
+        self._ready, self._ready_in = os.pipe()
+        os.set_blocking(self._ready, False)
+        self._ear.watch(self._ready)
+        self._storage: Storage | None = None
+        self._children: dict[int, _Child] = {}
+        self._deaths = 0
+        self._born_after = 0.0
+        self._casualties = True  # look once at the start, too
+        self._reported = False
+        self._failed = ""
+        record = self._seat.record(_now()) | {"background": int(background), "queues": queues}
+        self._me = self._open().enlist_pool(record)
+
+    def supervise(self, up: Callable[[str], None]) -> int:
+        """Reconcile until nobody is wanted and nobody is left."""
+        while True:
+            try:
+                self._look_after()
+            except Gone as error:
+                self._stop_on(error)
+            except (QueueError, OSError) as error:
+                tell(self._place, str(error))
+            self._spawn_missing()
+            if not self._reported and (self._failed or self._all_up()):
+                self._reported = True
+                up(self._failed or "up")
+                if self._failed:
+                    self._ear.raise_to(END)
+            if not self._children and (self._stopping() or self._wanted == 0):
+                break
+            self._ear.wait(self._pause_s())
+        self._leave()
+        return 1 if self._failed else 0
+
+    def _look_after(self) -> None:
+        self._hear_who_is_up()
+        self._reap()
+        storage = self._open()
+        storage.check_same_file()
+        storage.keep_ballast()
+        if self._casualties:
+            self._casualties = not self._recover_own(storage)
+        upkeep.recover_orphans(storage, self._place)
+        for pool in storage.pools():
+            if pool.id == self._me.id:
+                self._ear.raise_to(min(pool.stop, DRAIN))  # the workers read the rest themselves
+        self._pass_on()
+
+    def _recover_own(self, storage: Storage) -> bool:
+        """See to the workers that this pool has lost; say whether nothing is left to see to."""
+        complete = True
+        for worker in storage.workers(self._me.id):
+            if worker.pid not in self._children:
+                complete &= upkeep.recover(storage, self._place, worker, self._adopted)
+        tree.end(self._adopted, 0, upkeep.VANISH_S)
+        self._bury_adopted()
+        return complete
+
+    def _adopted(self) -> list[tree.Process]:
+        """List the orphans that came to us: whatever below us is not a worker, nor below one."""
+        return tree.below(os.getpid(), self._spare | frozenset(self._children))
+
+    def _bury_adopted(self) -> None:
+        for process in tree.table() if tree.LINUX else ():
+            ours = process.parent == os.getpid() and process.pid not in self._children
+            if ours and process.state == "Z" and process.pid not in self._spare:
+                os.waitpid(process.pid, os.WNOHANG)
+
+    def _reap(self) -> None:
+        for pid, child in list(self._children.items()):
+            status = child.process.exitcode
+            if status is None:
+                if not child.up and time.monotonic() - child.born > BOOT_S:
+                    tell(self._place, f"worker {pid} did not come up in {BOOT_S:.0f} s: killed")
+                    child.process.kill()
+                continue
+            del self._children[pid]
+            self._casualties = True
+            if status == 0:
+                self._wanted -= 1  # it was told to go
+            else:
+                self._mourn(pid, child, status)
+
+    def _mourn(self, pid: int, child: _Child, status: int) -> None:
+        """Note a death, and put off the replacement the longer the more have died in a row."""
+        lived_s = time.monotonic() - child.born
+        self._deaths = 1 if lived_s > SETTLED_S else self._deaths + 1
+        how = f"signal {-status}" if status < 0 else f"status {status}"
+        pause_s = min(0.05 * 2.0 ** (self._deaths - 1), 2.0 if child.up else 30.0)
+        self._born_after = time.monotonic() + pause_s
+        tell(self._place, f"worker {pid} died ({how}) after {lived_s:.1f} s")
+        if not child.up and not self._reported:
+            self._failed = f"a worker died at its start ({how})"
+
+    def _spawn_missing(self) -> None:
+        while len(self._children) < self._wanted and not self._stopping():
+            if time.monotonic() < self._born_after:
+                return
+            try:
+                self._spawn()
+            except OSError as error:
+                tell(self._place, f"cannot fork: {error.strerror}")
+                self._born_after = time.monotonic() + 1.0
+                return
+
+    def _spawn(self) -> None:
+        self._close()  # never fork with an open connection
+        gc.freeze()  # what is loaded is shared with the child for good
+        process = _fork.Process(target=self._be_worker)
+        process.start()
+        assert process.pid is not None
+        self._children[process.pid] = _Child(process, time.monotonic())
+
+    def _be_worker(self) -> None:
+        """Become a worker: let go of all that is the supervisor's first, locks above all."""
+        ready, lifeline = self._ready_in, self._lifeline
+        signal.set_wakeup_fd(-1)
+        _close_all_but(ready, lifeline)
+        os.setpgid(0, 0)  # the terminal's Ctrl-C is for the supervisor, who passes it on
+        status = 1
+        try:
+            status = loop.work(
+                self._place, self._me.id, lifeline, lambda: _say(ready, os.getpid())
+            )
+        except (QueueError, OSError) as error:
+            tell(self._place, f"worker: {error}")
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+
+    def _hear_who_is_up(self) -> None:
+        try:
+            for word in os.read(self._ready, 4096).split():
+                if child := self._children.get(int(word)):
+                    child.up = True
+        except BlockingIOError:
+            pass
+
+    def _all_up(self) -> bool:
+        return len(self._children) >= self._wanted and all(
+            child.up for child in self._children.values()
+        )
+
+    def _pass_on(self) -> None:
+        """Tell the workers what the signals told us."""
+        level = min(self._ear.level, KILL)
+        for pid, child in self._children.items():
+            if level > child.told:
+                child.told = level
+                os.kill(pid, _FORWARD[level])
+
+    def _stopping(self) -> bool:
+        return self._ear.level >= DRAIN
+
+    def _stop_on(self, error: Gone) -> None:
+        if not self._stopping():
+            tell(self._place, f"{error}; stopping")
+        self._ear.raise_to(DRAIN)
+        self._pass_on()
+
+    def _pause_s(self) -> float:
+        if not all(child.up for child in self._children.values()):
+            return 0.1
+        due_s = self._born_after - time.monotonic()
+        missing = len(self._children) < self._wanted and not self._stopping()
+        return min(TICK_S, max(due_s, 0.01)) if missing else TICK_S
+
+    def _open(self) -> Storage:
+        if self._storage is None:
+            self._storage = Storage(self._place)
+        return self._storage
+
+    def _close(self) -> None:
+        if self._storage is not None:
+            self._storage.close()
+            self._storage = None
+
+    def _leave(self) -> None:
+        try:
+            self._recover_own(self._open())
+            self._open().discharge_pool(self._me.id)
+            self._close()
+        except (QueueError, OSError) as error:
+            tell(self._place, str(error))
+        self._bell.close()
+        self._seat.leave()
+
+
+def _close_all_but(*kept: int) -> None:
+    edges = [2, *sorted(kept), 1 << 20]
+    for low, high in zip(edges, edges[1:], strict=False):
+        os.closerange(low + 1, high)
+
+
+def _say(fd: int, pid: int) -> None:
+    os.write(fd, f"{pid}\n".encode())
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,119 @@
+"""Who works at this moment, as a person sees it, and how to make them stop."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from queuectl import wake
+from queuectl.render import stamp
+from queuectl.worker import alive, tree, upkeep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from queuectl.job import Job, PoolRecord, WorkerRecord
+    from queuectl.place import Place
+    from queuectl.storage import Storage
+
+LOOK_S = 0.05
+# What a stop that ends jobs may take beyond the grace, before it is said to have failed.
+PATIENCE_S = 15.0
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A living worker. `state`: idle, busy, draining, stopped (by a signal)."""
+
+    id: int
+    pid: int
+    pool: int
+    state: str
+    queues: tuple[str, ...]
+    job: Job | None
+    started_at: int
+    background: bool
+
+    def as_json(self) -> dict[str, object]:
+        """Give the worker object of the contract."""
+        return {
+            "pid": self.pid,
+            "state": self.state,
+            "queues": list(self.queues),
+            "job": self.job.id if self.job else None,
+            "started_at": stamp(self.started_at),
+            "id": str(self.id),
+            "pool": str(self.pool),
+            "background": self.background,
+        }
+
+
+def workers(storage: Storage, place: Place) -> list[Worker]:
+    """List the workers that live."""
+    pools = {pool.id: pool for pool in storage.pools()}
+    jobs = {job.worker: job for job in storage.processing()}
+    return [
+        _seen(record, jobs.get(record.id), pools.get(record.pool))
+        for record in storage.workers()
+        if alive.is_alive(place, record)
+    ]
+
+
+def _seen(record: WorkerRecord, job: Job | None, pool: PoolRecord | None) -> Worker:
+    process = tree.look(record.pid) if tree.LINUX else None
+    if process is not None and process.state in "tT":
+        state = "stopped"
+    elif record.stop:
+        state = "draining"
+    else:
+        state = "busy" if job else "idle"
+    return Worker(
+        id=record.id,
+        pid=record.pid,
+        pool=record.pool,
+        state=state,
+        queues=tuple(record.queues.split(",")) if record.queues else (),
+        job=job,
+        started_at=record.started_at,
+        background=bool(pool and pool.background),
+    )
+
+
+def stop_all(
+    storage: Storage, place: Place, *, after_s: float | None, wait: bool
+) -> tuple[int, list[int]]:
+    """Order everybody to stop, and wait until they are gone.
+
+    After `after_s` seconds jobs are ended (None: never). Gives how many workers were asked, and
+    the pids of those that are still there. What dead pools left is seen to as well.
+    """
+    now = time.time_ns() // 1_000_000
+    there = workers(storage, place)
+    level = 2 if after_s == 0 else 1
+    stop_by = None if after_s is None else now + round(after_s * 1000)
+    storage.order_stop(level, stop_by)
+    wake.ring_all(place)
+    if wait:
+        _wait(storage, place, after_s)
+        upkeep.recover_orphans(storage, place)
+    mine = {worker.pid for worker in there}
+    left = [worker.pid for worker in workers(storage, place) if worker.pid in mine]
+    return len(there), left
+
+
+def _wait(storage: Storage, place: Place, after_s: float | None) -> None:
+    """Wait for the pools that are there now; without a deadline, as long as it takes."""
+    pools = storage.pools()
+    deadline = None
+    if after_s is not None:
+        grace_s = PATIENCE_S + upkeep.longest_grace(storage)
+        deadline = time.monotonic() + after_s + grace_s
+    while any(_lives(storage, place, pool) for pool in pools):
+        if deadline is not None and time.monotonic() > deadline:
+            return
+        time.sleep(LOOK_S)
+
+
+def _lives(storage: Storage, place: Place, pool: PoolRecord) -> bool:
+    """Say whether a pool has anybody left: its supervisor, or a worker that outlived it."""
+    members = [pool, *storage.workers(pool.id)]
+    return any(alive.is_alive(place, member) for member in members)

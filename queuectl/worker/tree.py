@@ -1,0 +1,227 @@
+"""Find the processes of a job, and end them; the only place that signals what it did not fork.
+
+A process that left its group, its session and its parents is still found: the worker and its
+supervisor are subreapers (what is orphaned below them becomes their child), and after both are
+gone an inherited lock, the session and a mark in the environment remain. Linux; elsewhere the
+group is all there is.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+LINUX = sys.platform == "linux"
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+_boot = ""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A line of the process table. `start`: ticks since boot, so that a pid is no alias."""
+
+    pid: int
+    parent: int
+    group: int
+    session: int
+    start: int
+    state: str
+
+
+def become_subreaper() -> None:
+    """Make orphans below us our children, not init's. Not inherited by fork: call it anew."""
+    if LINUX:
+        import ctypes
+
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def birth(pid: int) -> str:
+    """Give a mark that no other process ever has: boot id and start ticks; "" for none or dead."""
+    global _boot
+    if not LINUX:
+        return _birth_elsewhere(pid)
+    process = look(pid)
+    if process is None or process.state in "ZX":
+        return ""
+    if not _boot:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            _boot = file.read().strip()
+    return f"{_boot}:{process.start}"
+
+
+def look(pid: int) -> Process | None:
+    """Read one line of the process table."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return Process(
+        pid, int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]), fields[0].decode()
+    )
+
+
+def table() -> list[Process]:
+    """Read the process table."""
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return [process for pid in pids if (process := look(pid))]
+
+
+def below(root: int, spare: frozenset[int] = frozenset()) -> list[Process]:
+    """List the living descendants of a process, without those in `spare` and what is below them."""
+    children: dict[int, list[Process]] = {}
+    for process in table():
+        children.setdefault(process.parent, []).append(process)
+    found: list[Process] = []
+    pending = [root]
+    while pending:
+        for child in children.get(pending.pop(), []):
+            if child.pid not in spare:
+                found.append(child)
+                pending.append(child.pid)
+    return [process for process in found if process.state not in "ZX"]
+
+
+def end(find: Callable[[], list[Process]], grace_s: float, limit_s: float) -> list[Process]:
+    """End whatever `find` gives: TERM, the grace, then KILL until nothing is found.
+
+    Gives what is still alive `limit_s` seconds after the first KILL: it cannot be ended.
+    """
+    found = find()
+    if grace_s > 0 and found:
+        _signal_all(found, signal.SIGTERM)
+        _signal_all(found, signal.SIGCONT)  # a stopped process does not hear TERM
+        found = _wait_gone(find, time.monotonic() + grace_s)
+    deadline = time.monotonic() + limit_s
+    while found and time.monotonic() < deadline:
+        _signal_all(found, signal.SIGKILL)
+        _kill_groups(found)
+        found = _wait_gone(find, min(deadline, time.monotonic() + 0.05))
+    return found
+
+
+def signal_process(process: Process, number: int) -> None:
+    """Signal exactly this process, never another that got its number."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except OSError:
+        return
+    try:
+        now = look(process.pid)
+        if now and now.start == process.start:
+            signal.pidfd_send_signal(handle, number)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def remains(lock: tuple[int, int], session: str, marks: Iterable[bytes]) -> list[Process]:
+    """List what is left of a run whose worker and supervisor are gone.
+
+    `lock`: device and inode of the lock its processes inherited. `session`: "leader ticks …", as
+    noted when it was started. `marks`: the K=V entries that only this run's environment has.
+    """
+    wanted = set(marks)
+    leader, started = (int(word) for word in (session.split() + ["0", "0"])[:2])
+    found = [process for process in table() if process.pid != os.getpid()]
+    # The leader's number may have been given away since: then its start tells.
+    reused = any(p.pid == leader and abs(p.start - started) > 2 for p in found)
+    return [
+        process
+        for process in found
+        if process.state not in "ZX"
+        and (
+            (leader and process.session == leader and not reused)
+            or wanted <= _environment(process.pid)
+            or _has_open(process.pid, *lock)
+        )
+    ]
+
+
+def ticks() -> int:
+    """Give the clock that the process table dates starts by."""
+    boot = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return int(time.clock_gettime(boot) * os.sysconf("SC_CLK_TCK"))
+
+
+def group_elsewhere(leader: int, grace_s: float) -> None:
+    """End what is left of a group where there is no /proc: TERM, the grace, KILL."""
+    try:
+        os.killpg(leader, signal.SIGTERM)
+        deadline = time.monotonic() + grace_s
+        while time.monotonic() < deadline:
+            os.killpg(leader, 0)
+            time.sleep(0.01)
+        os.killpg(leader, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def _signal_all(found: list[Process], number: int) -> None:
+    for process in found:
+        signal_process(process, number)
+
+
+def _kill_groups(found: list[Process]) -> None:
+    """Kill whole groups at once: no fork can outrun that.
+
+    A job has sessions of its own, so a group outside our session holds only what is to be ended;
+    and its number is not given away while it has a member.
+    """
+    ours = os.getsid(0)
+    for group in {process.group for process in found if process.session != ours} - {0, 1}:
+        try:
+            os.killpg(group, signal.SIGKILL)
+        except OSError:
+            pass
+
+
+def _wait_gone(find: Callable[[], list[Process]], deadline: float) -> list[Process]:
+    pause_s = 0.001
+    while (found := find()) and time.monotonic() < deadline:
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 2, 0.02)
+    return found
+
+
+def _has_open(pid: int, dev: int, ino: int) -> bool:
+    folder = f"/proc/{pid}/fd"
+    try:
+        for name in os.listdir(folder):
+            try:
+                found = os.stat(f"{folder}/{name}")
+            except OSError:
+                continue
+            if (found.st_dev, found.st_ino) == (dev, ino):
+                return True
+    except OSError:
+        pass
+    return False
+
+
+def _environment(pid: int) -> set[bytes]:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return set(file.read().split(b"\0"))
+    except OSError:
+        return set()
+
+
+def _birth_elsewhere(pid: int) -> str:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        pass
+    return f"pid:{pid}"

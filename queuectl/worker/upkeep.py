@@ -1,0 +1,94 @@
+"""See to what dead workers left: end what still runs of their job, then record it as lost.
+
+A lost worker ends its job in the same two calls as a living one: decide, then finish. While its
+supervisor lives, only that one does this, because orphans became the supervisor's children.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from queuectl import config
+from queuectl.lifecycle import Kind, Outcome, decide
+from queuectl.worker import alive, tree
+from queuectl.worker.journal import tell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from queuectl.job import Job, WorkerRecord
+    from queuectl.place import Place
+    from queuectl.storage import Storage
+
+VANISH_S = 1.0
+
+
+def recover_orphans(storage: Storage, place: Place) -> bool:
+    """Recover the workers that are dead and whose supervisor is dead; say whether all could be."""
+    complete = True
+    dead_pools = [pool for pool in storage.pools() if not alive.is_alive(place, pool)]
+    for pool in dead_pools:
+        for worker in storage.workers(pool.id):
+            if not alive.is_alive(place, worker):
+                complete &= recover(storage, place, worker, adopted=list)
+        storage.discharge_pool(pool.id)
+        alive.clear(place, pool)
+    return complete
+
+
+def recover(
+    storage: Storage,
+    place: Place,
+    worker: WorkerRecord,
+    adopted: Callable[[], list[tree.Process]],
+) -> bool:
+    """End what is left of a dead worker's job and put the job back; say whether that was done.
+
+    `adopted` lists the orphans that came to this very process. What cannot be ended is shown on
+    the job, which then does not run again.
+    """
+    for job in storage.processing(worker.id):
+        left = tree.end(lambda job=job: _remains(place, worker, job) + adopted(), 0, VANISH_S)  # type: ignore[misc]
+        if left:
+            pids = " ".join(str(process.pid) for process in left)
+            storage.mark_stuck(job, f"process {pids} cannot be ended")
+            return False
+        _record(storage, place, worker, job)
+    storage.discharge_worker(worker.id)
+    alive.clear(place, worker)
+    return True
+
+
+def _record(storage: Storage, place: Place, worker: WorkerRecord, job: Job) -> None:
+    now = time.time_ns() // 1_000_000
+    kind = Kind.CANCELLED if job.cancel_asked_at else Kind.LOST
+    duration_s = max(0, now - (job.started_at or now)) / 1000
+    outcome = Outcome(kind, error="worker lost", duration_s=duration_s)
+    verdict = decide(job, outcome, now)
+    happened, _ = storage.finish(job, outcome, verdict, now, None)
+    if happened:
+        tell(place, f"worker {worker.id} (pid {worker.pid}) was lost; job {job.id}: {verdict.state}")
+
+
+def _remains(place: Place, worker: WorkerRecord, job: Job) -> list[tree.Process]:
+    if not tree.LINUX:
+        return []
+    return tree.remains(
+        (worker.exec_dev, worker.exec_ino), alive.noted_session(place, worker), marks(place, job)
+    )
+
+
+def longest_grace(storage: Storage) -> float:
+    """Give the seconds that a job may take to hear TERM."""
+    return float(config.resolve("kill-grace", storage.settings())[0])  # type: ignore[arg-type]
+
+
+def marks(place: Place, job: Job) -> list[bytes]:
+    """Give the entries of a job's environment that no other run has."""
+    return [
+        b"QUEUECTL_DB=" + os.fsencode(place.db),
+        f"QUEUECTL_JOB_ID={job.id}".encode(),
+        f"QUEUECTL_JOB_RUN={job.run}".encode(),
+    ]
