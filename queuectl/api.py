@@ -165,7 +165,9 @@ class Queue:
         self.close()
         return supervise(self.place, count, queues, background=False, up=up)
 
-    def stop_workers(self, after_s: float | None = None, wait: bool = True) -> tuple[int, list[int]]:
+    def stop_workers(
+        self, after_s: float | None = None, wait: bool = True
+    ) -> tuple[int, list[int]]:
         """Stop every worker; after `after_s` seconds their jobs are ended (None: never).
 
         Gives how many were asked and the pids of those that did not stop.

@@ -28,7 +28,11 @@ SETTINGS: dict[str, tuple[str, Callable[[object], object], str]] = {
     "on-dead": ("none", values.optional(values.text), "a command that gets a dead job's JSON"),
     "on-finish": ("none", values.optional(values.text), "a command that gets an ended job's JSON"),
     "poll-interval": ("1s", values.length, "how often idle workers look by themselves (live)"),
-    "keep-completed": ("none", values.optional(values.duration), "prune finished jobs older (live)"),
+    "keep-completed": (
+        "none",
+        values.optional(values.duration),
+        "prune finished jobs older (live)",
+    ),
     "durability": ("full", values.choice("full", "normal"), "fsync of workers' records (live)"),
 }
 

@@ -14,8 +14,8 @@ MARKER = ".queuectl"
 # What an early tool of this name left in our state directory, before there was a marker.
 EARLY_CONTENT = {"logs"}
 NETWORK = frozenset(
-    "nfs nfs4 cifs smb3 smbfs 9p afs ceph coda fuse.sshfs fuse.glusterfs lustre gpfs "
-    "beegfs ocfs2 gfs2 fuse.s3fs fuse.rclone ncpfs webdav davfs".split()
+    """nfs nfs4 cifs smb3 smbfs 9p afs ceph coda fuse.sshfs fuse.glusterfs lustre gpfs beegfs
+    ocfs2 gfs2 fuse.s3fs fuse.rclone ncpfs webdav davfs""".split()  # noqa: SIM905
 )
 
 
@@ -127,7 +127,7 @@ def _adopt(place: Place, fd: int) -> None:
     wanted = os.path.basename(place.db)
     if MARKER in content:  # it was not there a moment ago, or it names another database
         if _marker(fd) != wanted:
-            raise Refused(f"{place.state} belongs to another database, {ascii(_marker(fd))}")
+            raise Refused(f"{place.state} belongs to another database, {_marker(fd)!a}")
         return
     if not content <= EARLY_CONTENT:
         raise Refused(

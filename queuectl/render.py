@@ -159,7 +159,11 @@ def length(seconds: float | None) -> str:
     if seconds < 9.95:
         return f"{seconds:.1f}s"
     whole = round(seconds)
-    for unit, size, small, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+    for unit, size, small, part in (
+        ("d", 86400, "h", 3600),
+        ("h", 3600, "m", 60),
+        ("m", 60, "s", 1),
+    ):
         if whole >= size:
             rest = whole % size // part
             return f"{whole // size}{unit}{rest:02d}{small}" if rest else f"{whole // size}{unit}"
@@ -199,7 +203,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None 
     last = max(8, room - sum(widths[:-1]) - 2 * (len(head) - 1)) if room else widths[-1]
     lines = []
     for row in (list(head), *cells):
-        start = [cell + " " * (wide - cell_width(cell)) for cell, wide in zip(row, widths, strict=True)]
+        start = [
+            cell + " " * (wide - cell_width(cell)) for cell, wide in zip(row, widths, strict=True)
+        ]
         lines.append("  ".join([*start[:-1], cut(row[-1], last)]).rstrip())
     return "\n".join(lines)
 
@@ -238,7 +244,9 @@ def one_line(text: str) -> str:
 
 
 # They are "printable" to Python, but reorder what follows (CVE-2021-42574).
-_BIDI = frozenset("\u200e\u200f\u061c" + "".join(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A)])))
+_BIDI = frozenset(
+    "\u200e\u200f\u061c" + "".join(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]))
+)
 
 
 def _escaped(char: str) -> str:

@@ -34,7 +34,7 @@ def _environment(value: object) -> dict[str, str | None]:
         raise ValueError("takes an object of names and values")
     for name, content in value.items():
         if not name or "=" in name or "\0" in name:
-            raise ValueError(f"{ascii(name)} is no name of a variable")
+            raise ValueError(f"{name!a} is no name of a variable")
         if content is not None:
             values.text(content)
     return value

@@ -48,7 +48,9 @@ def _list_arguments(parser: ArgumentParser) -> None:
 def _retry_arguments(parser: ArgumentParser) -> None:
     add_ids(parser, optional=True)
     parser.add_argument("--all", action="store_true", help="every dead job")
-    parser.add_argument("--queue", dest="queue_name", metavar="Q", help="every dead job of this queue")
+    parser.add_argument(
+        "--queue", dest="queue_name", metavar="Q", help="every dead job of this queue"
+    )
     parser.set_defaults(run=retry)
 
 
@@ -77,9 +79,7 @@ def list_dead(queue: Queue, talk: Talk, *, queue_name: str | None) -> int:
     return 0
 
 
-def retry(
-    queue: Queue, talk: Talk, *, ids: list[str], all: bool, queue_name: str | None
-) -> int:
+def retry(queue: Queue, talk: Talk, *, ids: list[str], all: bool, queue_name: str | None) -> int:
     """Put dead jobs back: the named ones, or all (of a queue); print their ids."""
     if bool(ids) == bool(all or queue_name):
         raise UsageError("name jobs, or say --all or --queue Q", "To see them: queuectl dlq list")
@@ -127,7 +127,9 @@ def purge(
     if talk.as_json:
         talk.json({"count": count, "dry_run": dry_run})
     else:
-        talk.answer(str(count) if talk.quiet else f"{count} {'job' if count == 1 else 'jobs'} {verb}.")
+        talk.answer(
+            str(count) if talk.quiet else f"{count} {'job' if count == 1 else 'jobs'} {verb}."
+        )
     return status
 
 
@@ -146,6 +148,8 @@ def _row(queue: Queue, job: Job, now: int) -> tuple[str, ...]:
     ended = job.exit_code if job.exit_code is not None else f"signal {job.signal}"
     how = str(ended) if job.exit_code is not None or job.signal else (job.error or "-")
     runs = f"{job.attempts}/{job.max_retries + 1}"
-    command = job.command if len(job.command) <= COMMAND_WIDTH else job.command[:COMMAND_WIDTH] + "…"
+    command = (
+        job.command if len(job.command) <= COMMAND_WIDTH else job.command[:COMMAND_WIDTH] + "…"
+    )
     last = logs.last_line(queue.place.log(job.id)) or job.error or ""
     return job.id, job.queue, runs, moment(job.finished_at, now), how, command, last

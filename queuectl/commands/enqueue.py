@@ -45,7 +45,9 @@ FLAGS = (
 def arguments(parser: ArgumentParser) -> None:
     """Declare what `enqueue` takes."""
     parser.usage = 'queuectl enqueue [flags] "COMMAND" | JSON | - | -- PROGRAM [ARG…]'
-    parser.add_argument("words", nargs="*", metavar="COMMAND", help='one quoted string, JSON or "-"')
+    parser.add_argument(
+        "words", nargs="*", metavar="COMMAND", help='one quoted string, JSON or "-"'
+    )
     for flag, metavar, text in FLAGS:
         dest = "queue_name" if flag == "--queue" else None
         parser.add_argument(flag, dest=dest, metavar=metavar, help=text)
@@ -60,7 +62,10 @@ def arguments(parser: ArgumentParser) -> None:
 
 def explain_unknown(words: list[str]) -> tuple[str, str]:
     """Explain a word that is no flag of ours: most often the command was not quoted."""
-    return f"unknown flag {words[0]}", 'If it is part of the command, quote that: "ls -l", or -- ls -l'
+    return (
+        f"unknown flag {words[0]}",
+        'If it is part of the command, quote that: "ls -l", or -- ls -l',
+    )
 
 
 def run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from queuectl import config, values
 from queuectl.commands.parsing import add_actions, option
 from queuectl.errors import QueueError, UsageError
-from queuectl.render import moment, stamp, table
+from queuectl.render import moment, table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def arguments(parser: ArgumentParser) -> None:
 
 def _start_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--count", metavar="N", default="1", help="how many workers (1)")
-    parser.add_argument("--queue", dest="queue_name", metavar="Q", help="only these queues, with commas (all)")
+    parser.add_argument(
+        "--queue", dest="queue_name", metavar="Q", help="only these queues, with commas (all)"
+    )
     parser.set_defaults(run=start)
 
 
@@ -76,6 +78,7 @@ def start(queue: Queue, talk: Talk, *, count: str, queue_name: str | None) -> in
 def run(queue: Queue, talk: Talk, *, count: str, queue_name: str | None) -> int:
     """Run a pool in the foreground until it is stopped."""
     wanted, queues = _prepare(queue, count, queue_name)
+
     def up(text: str) -> None:
         if text != "up":
             talk.error(QueueError(text))

@@ -89,7 +89,10 @@ def pools(db: Db) -> list[PoolRecord]:
     """List the supervisors, oldest first."""
     from queuectl.job import PoolRecord
 
-    return [PoolRecord(*row) for row in db.execute(f"SELECT {columns(PoolRecord)} FROM pool ORDER BY id")]
+    return [
+        PoolRecord(*row)
+        for row in db.execute(f"SELECT {columns(PoolRecord)} FROM pool ORDER BY id")
+    ]
 
 
 def workers(db: Db, pool: int | None) -> list[WorkerRecord]:
@@ -97,6 +100,7 @@ def workers(db: Db, pool: int | None) -> list[WorkerRecord]:
     from queuectl.job import WorkerRecord
 
     rows = db.execute(
-        f"SELECT {columns(WorkerRecord)} FROM worker WHERE ?1 IS NULL OR pool = ?1 ORDER BY id", (pool,)
+        f"SELECT {columns(WorkerRecord)} FROM worker WHERE ?1 IS NULL OR pool = ?1 ORDER BY id",
+        (pool,),
     )
     return [WorkerRecord(*row) for row in rows]

@@ -39,4 +39,4 @@ def open_log(place: Place) -> int:
     return os.open(path, flags, 0o600)
 
 
-_ONE_LINE = {code: "?" for code in range(32)}
+_ONE_LINE = dict.fromkeys(range(32), "?")

@@ -91,7 +91,7 @@ class Worker:
             if self._leaving():
                 return None
             now = _now()
-            if self._storage.outlook(self._me, now) != now:
+            if not self._has_work(now):
                 return None
             job = self._storage.claim(self._me, now)
             self._trouble = ""
@@ -103,9 +103,13 @@ class Worker:
             return None
         if job:
             self._bell.idle(False)
-            if self._storage.outlook(self._me, now) == now:
+            if self._has_work(now):
                 ring_idle(self._place, job.queue)
         return job
+
+    def _has_work(self, now: int) -> bool:
+        due = self._storage.outlook(self._me, now)
+        return due is not None and due <= now
 
     def _idle(self) -> None:
         """Wait for a ring, for the next job that is due, or for the poll."""

@@ -7,6 +7,7 @@ for "any child", because orphans of lost workers become its children; it waits f
 from __future__ import annotations
 
 import gc
+import itertools
 import multiprocessing
 import os
 import signal
@@ -234,9 +235,7 @@ class Pool:
         os.setpgid(0, 0)  # the terminal's Ctrl-C is for the supervisor, who passes it on
         status = 1
         try:
-            status = loop.work(
-                self._place, self._me.id, lifeline, lambda: _say(ready, os.getpid())
-            )
+            status = loop.work(self._place, self._me.id, lifeline, lambda: _say(ready, os.getpid()))
         except (QueueError, OSError) as error:
             tell(self._place, f"worker: {error}")
         finally:
@@ -303,7 +302,7 @@ class Pool:
 
 def _close_all_but(*kept: int) -> None:
     edges = [2, *sorted(kept), 1 << 20]
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         os.closerange(low + 1, high)
 
 

@@ -115,5 +115,6 @@ def _wait(storage: Storage, place: Place, after_s: float | None) -> None:
 
 def _lives(storage: Storage, place: Place, pool: PoolRecord) -> bool:
     """Say whether a pool has anybody left: its supervisor, or a worker that outlived it."""
-    members = [pool, *storage.workers(pool.id)]
-    return any(alive.is_alive(place, member) for member in members)
+    if alive.is_alive(place, pool):
+        return True
+    return any(alive.is_alive(place, worker) for worker in storage.workers(pool.id))

@@ -132,7 +132,7 @@ def remains(lock: tuple[int, int], session: str, marks: Iterable[bytes]) -> list
     noted when it was started. `marks`: the K=V entries that only this run's environment has.
     """
     wanted = set(marks)
-    leader, started = (int(word) for word in (session.split() + ["0", "0"])[:2])
+    leader, started = (int(word) for word in ([*session.split(), "0", "0"])[:2])
     found = [process for process in table() if process.pid != os.getpid()]
     # The leader's number may have been given away since: then its start tells.
     reused = any(p.pid == leader and abs(p.start - started) > 2 for p in found)

@@ -69,7 +69,9 @@ def _record(storage: Storage, place: Place, worker: WorkerRecord, job: Job) -> N
     verdict = decide(job, outcome, now)
     happened, _ = storage.finish(job, outcome, verdict, now, None)
     if happened:
-        tell(place, f"worker {worker.id} (pid {worker.pid}) was lost; job {job.id}: {verdict.state}")
+        tell(
+            place, f"worker {worker.id} (pid {worker.pid}) was lost; job {job.id}: {verdict.state}"
+        )
 
 
 def _remains(place: Place, worker: WorkerRecord, job: Job) -> list[tree.Process]:
