@@ -91,7 +91,9 @@ def decide(job: Job, outcome: Outcome, now: int, jitter: float = 0.0) -> Verdict
     if outcome.kind is Kind.INTERRUPTED:
         run_at = now + round(outcome.pause_s * 1000) if outcome.pause_s else job.run_at
         return Verdict(State.PENDING, job.attempts - 1, run_at)
-    if job.attempts > job.max_retries or outcome.exit_code in job.final_exit_codes:
+    # The status of a job that we signalled says how it took the signal, not how it failed.
+    final = outcome.kind is Kind.FAILED and outcome.exit_code in job.final_exit_codes
+    if final or job.attempts > job.max_retries:
         return Verdict(State.DEAD, job.attempts, job.run_at)
     wait_s = backoff(job.attempts, job.backoff_base, job.backoff_max_s, jitter)
     return Verdict(State.FAILED, job.attempts, now + round(wait_s * 1000))
