@@ -103,11 +103,14 @@ def find(db: Db, job_id: str) -> Job | None:
 
 
 def seq_of(db: Db, job_id: str) -> int | None:
-    """Give the number of the row with this id, or None. Does not look if it exists for digits."""
+    """Give the number of the row with this id, or None."""
+    where = "name = ?"
     if job_id.isascii() and job_id.isdigit():
-        return int(job_id) if len(job_id) < 19 and job_id == str(int(job_id)) else None
+        if len(job_id) > 18 or job_id != str(int(job_id)):
+            return None
+        where = "seq = ? AND name IS NULL"  # a row with a name has a number, but not as its id
     try:
-        row = db.execute("SELECT seq FROM job WHERE name = ?", (job_id,)).fetchone()
+        row = db.execute(f"SELECT seq FROM job WHERE {where}", (job_id,)).fetchone()
     except UnicodeEncodeError:
         return None
     return row[0] if row else None
