@@ -200,12 +200,13 @@ def _calendar(value: str) -> int:
 
 
 def _next_clock(value: str, now: int) -> int:
-    hour, minute = re.fullmatch(r"(\d{1,2}):(\d\d)", value).groups()  # type: ignore[union-attr]
-    if int(hour) > 23 or int(minute) > 59:
+    clock = re.fullmatch(r"([0-9]{1,2}):([0-9]{2})", value)
+    if not clock or int(clock[1]) > 23 or int(clock[2]) > 59:
         raise ValueError(value)
+    hour, minute = int(clock[1]), int(clock[2])
     today = time.localtime(now / 1000)
     for day in (0, 1):
-        parts = (today.tm_year, today.tm_mon, today.tm_mday + day, int(hour), int(minute))
+        parts = (today.tm_year, today.tm_mon, today.tm_mday + day, hour, minute)
         moment = round(time.mktime((*parts, 0, 0, 0, -1)) * 1000)
         if moment > now:
             break
