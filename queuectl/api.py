@@ -16,12 +16,12 @@ from queuectl.storage import Storage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from queuectl.job import Job, Run
     from queuectl.worker import roster
 
-PURGE_STEP = 500  # jobs deleted in one transaction, so that nobody waits long
+PRUNE_STEP = 500  # jobs deleted in one transaction, so that nobody waits long
 
 
 class Queue:
@@ -54,17 +54,24 @@ class Queue:
         those of `queuectl enqueue`, with `_` for `-`. Raises UsageError, Conflict.
         """
         asked = options if command is None else {"command": command, **options}
-        return self.insert([spec.check(asked, lambda key: key)])[0]
+        return self.insert([spec.check(asked, lambda key: key)])[0][0]
 
-    def insert(self, asked: Sequence[Mapping[str, object]]) -> list[str]:
-        """Store jobs whose options have been checked, all or none; give their ids in order."""
+    def insert(self, asked: Sequence[Mapping[str, object]]) -> list[tuple[str, bool]]:
+        """Store jobs whose options have been checked, all or none.
+
+        Gives for each its id; with False where an unfinished job has its unique key, whose id it
+        then is.
+        """
         settings = self.storage.settings()
         now = spec.now_ms()
-        rows = [spec.complete(options, settings, None, now) for options in asked]
-        ids = self.storage.insert(rows, now)
+        rows = [spec.complete(options, settings, now) for options in asked]
+        stored = self.storage.insert(rows, now)
+        fresh: dict[str, int] = {}
         for row in rows:
-            wake.ring_idle(self.place, str(row["queue"]))
-        return ids
+            fresh[str(row["queue"])] = fresh.get(str(row["queue"]), 0) + 1
+        for queue, jobs in fresh.items():
+            wake.ring_idle(self.place, queue, jobs)
+        return stored
 
     # -- looking -----------------------------------------------------------------------------
 
@@ -91,34 +98,81 @@ class Queue:
 
     # -- changing ----------------------------------------------------------------------------
 
-    def cancel(self, job_id: str) -> Job:
-        """Cancel a waiting job, or ask its worker to end a running one; give it as it then is.
+    def cancel(self, job_id: str, *, force: bool = False) -> Job:
+        """Cancel a job and give it as it then is; a running one is ended first, tree and all.
+
+        `force` gives up on a process that cannot be ended. Raises NotFound, Conflict, QueueError.
+        """
+        from queuectl.worker import ending
+
+        job = self.storage.cancel(job_id, spec.now_ms())
+        wake.ring_all(self.place)
+        if job.cancel_asked_at:
+            job = ending.wait_cancelled(self.storage, self.place, job, force=force)
+        wake.ring_waiting(self.place)
+        return job
+
+    def hold(self, job_id: str) -> bool:
+        """Keep a waiting job from being started; False where it is held already."""
+        return self.storage.hold(job_id, spec.now_ms())
+
+    def release(self, job_id: str, *, at_once: bool = False) -> bool:
+        """Lift a hold; `at_once` also drops a delay or a backoff. False where nothing held it."""
+        job, happened = self.storage.release(job_id, spec.now_ms(), at_once=at_once)
+        wake.ring_idle(self.place, job.queue)
+        return happened
+
+    def edit(self, job_id: str, **changes: object) -> Job:
+        """Change the priority, queue or label of a waiting job; give it as it then is."""
+        checked = spec.check(changes, lambda key: key)
+        job = self.storage.edit(job_id, checked, spec.now_ms())
+        wake.ring_idle(self.place, job.queue)
+        return job
+
+    def rerun(self, job_id: str) -> str:
+        """Enqueue what a job did once more, as a new job; give its id."""
+        fresh = self.storage.rerun(job_id, spec.now_ms())
+        wake.ring_idle(self.place, self.job(fresh).queue)
+        return fresh
+
+    def wait(
+        self, jobs: Sequence[Job], timeout_s: float | None = None
+    ) -> Iterator[tuple[Job, bool]]:
+        """Give each job when it ends, with True; after the timeout the rest, with False."""
+        from queuectl.waiting import wait
+
+        return wait(self.storage, self.place, jobs, timeout_s)
+
+    def prune(self, job_id: str, states: Sequence[str]) -> str:
+        """Delete a job that has ended in one of these states, and its log.
 
         Raises NotFound, Conflict.
         """
-        job = self.storage.cancel(job_id, spec.now_ms())
-        if job.cancel_asked_at:
-            wake.ring_all(self.place)
-        return job
-
-    def purge(self, job_id: str) -> str:
-        """Delete a dead job and its log. Raises NotFound, Conflict."""
-        job = self.storage.delete(job_id, ("dead",))
+        job = self.storage.delete(job_id, states)
         logs.remove(self.place, job)
         return job.id
 
-    def purge_dead(self, before: int | None = None) -> int:
-        """Delete the jobs that died before an instant, with their logs; give how many."""
+    def prune_ended(
+        self,
+        states: Sequence[str],
+        before: int | None = None,
+        progress: Callable[[int], None] = lambda count: None,
+    ) -> int:
+        """Delete the jobs that ended in these states before an instant, with their logs.
+
+        In steps, so that nobody waits for long. `progress` is told the count so far.
+        """
         count = 0
-        while gone := self.storage.delete_ended(("dead",), before, PURGE_STEP):
+        while gone := self.storage.delete_ended(states, before, PRUNE_STEP):
             for job in gone:
                 logs.remove(self.place, job)
             count += len(gone)
+            progress(count)
         return count
 
-    def count_dead(self, before: int | None = None) -> int:
-        """Count the jobs that died before an instant."""
-        return self.storage.count_ended(("dead",), before)
+    def count_ended(self, states: Sequence[str], before: int | None = None) -> int:
+        """Count the jobs that ended in these states before an instant."""
+        return self.storage.count_ended(states, before)
 
     def retry(self, *job_ids: str, queue: str | None = None) -> list[Job]:
         """Put dead jobs back in line with attempts 0: these, or all (of a queue).
@@ -133,6 +187,33 @@ class Queue:
         for job in found:
             wake.ring_idle(self.place, job.queue)
         return found
+
+    # -- queues ------------------------------------------------------------------------------
+
+    def queues(self) -> list[Mapping[str, object]]:
+        """List the known queues: name, paused, concurrency, slots, rate, counts by state."""
+        return self.storage.queues()
+
+    def limit(self, queue: str, slots: Sequence[str] | None) -> None:
+        """Name the slots of a queue, which are also its concurrency; None lifts the limit."""
+        self.storage.set_slots(queue, slots)
+        wake.ring_all(self.place)
+
+    def limit_rate(self, queue: str, starts: int | None, window_s: float | None) -> None:
+        """Allow at most so many starts in any window of so many seconds; None lifts the limit."""
+        window_ms = None if window_s is None else round(window_s * 1000)
+        self.storage.set_rate(queue, starts, window_ms, spec.now_ms())
+        wake.ring_all(self.place)
+
+    def pause(self, queue: str | None = None) -> list[str]:
+        """Start no more jobs of a queue (None: of any); name the queues that changed."""
+        return self.storage.set_paused(queue, True)
+
+    def resume(self, queue: str | None = None) -> list[str]:
+        """Start jobs of a queue again; name the queues that changed."""
+        changed = self.storage.set_paused(queue, False)
+        wake.ring_all(self.place)
+        return changed
 
     # -- workers -----------------------------------------------------------------------------
 
@@ -151,19 +232,44 @@ class Queue:
 
         `queues` is a comma list. Raises QueueError where they do not come up.
         """
-        from queuectl.worker.pool import launch
+        from queuectl.worker.pool import Shift, launch
 
         self.close()  # a connection must not cross a fork
-        launch(self.place, count, queues)
+        launch(self.place, Shift(count, queues, background=True))
 
     def run_workers(
-        self, count: int, queues: str | None, up: Callable[[str], None] = lambda text: None
+        self,
+        count: int = 1,
+        queues: str | None = None,
+        *,
+        burst: bool = False,
+        for_s: float | None = None,
+        max_jobs: int | None = None,
+        up: Callable[[str], None] = lambda text: None,
     ) -> int:
-        """Run a pool in this process until it is stopped; give the exit status."""
-        from queuectl.worker.pool import supervise
+        """Run a pool in this process; give the exit status (4: a job ended dead or cancelled).
+
+        Until it is stopped, nothing is left to do (`burst`), the time is up or so many jobs have
+        been started.
+        """
+        from queuectl.worker.pool import Shift, supervise
 
         self.close()
-        return supervise(self.place, count, queues, background=False, up=up)
+        shift = Shift(count, queues, burst=burst, for_s=for_s, max_jobs=max_jobs)
+        return supervise(self.place, shift, up)
+
+    def scale_workers(self, count: int, queues: str | None = None) -> tuple[int, int]:
+        """Set the background workers of a queue list to exactly so many; give before and after."""
+        from queuectl.worker import roster
+
+        with roster.scaling(self.place):
+            have, surplus = roster.surplus(self.storage, self.place, count, queues)
+            if surplus:
+                self.storage.stop_workers(surplus)
+                wake.ring_all(self.place)
+            elif have < count:
+                self.start_workers(count - have, queues)
+        return have, count
 
     def stop_workers(
         self, after_s: float | None = None, wait: bool = True

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Kept out of a job's way: what the kernel takes for arguments and environment together.
 MAX_ENVIRONMENT = 1_500_000
+MAX_KEY = 1024
 
 
 def _command(value: object) -> str:
@@ -40,6 +41,23 @@ def _environment(value: object) -> dict[str, str | None]:
     return value
 
 
+def _key(value: object) -> str:
+    key = values.text(value)
+    if not key or len(key) > MAX_KEY:
+        raise ValueError(f"takes a key of 1 to {MAX_KEY} characters")
+    return key
+
+
+def _parents(value: object) -> list[str]:
+    """Take ids of jobs: a comma list, a JSON list, or one whole number."""
+    parts = value.split(",") if isinstance(value, str) else value
+    parts = parts if isinstance(parts, list) else [parts]
+    ids = [str(part) if type(part) is int else part for part in parts]
+    if not ids:
+        raise ValueError("takes ids of jobs")
+    return [values.name(part) for part in ids]
+
+
 # option -> reader. `-` for `_` makes the flag.
 OPTIONS: dict[str, Callable[[object], object]] = {
     "command": _command,
@@ -56,6 +74,12 @@ OPTIONS: dict[str, Callable[[object], object]] = {
     "env": _environment,
     "label": values.text,
     "no_retry_on": values.exit_codes,
+    "unique": _key,
+    "after": _parents,
+    "after_finished": _parents,
+    "expires": values.length,
+    "slots": values.positive,
+    "hold": values.flag,
 }
 # Words of the early tool's job object, accepted and ignored (contract §4).
 _EARLY = ("attempts", "created_at", "updated_at", "state")
@@ -99,7 +123,7 @@ def looks_like_json(text: str) -> bool:
 
 
 def complete(
-    options: Mapping[str, object], settings: Mapping[str, str], cwd: str | None, now: int
+    options: Mapping[str, object], settings: Mapping[str, str], now: int
 ) -> dict[str, object]:
     """Fill in the defaults and give the row to insert.
 
@@ -107,7 +131,7 @@ def complete(
     """
     command, argv = _what_to_run(options)
     run_at = _run_at(options, now)
-    directory = os.path.join(cwd or _here(), str(options.get("cwd", "")))
+    directory = os.path.join(_here(), str(options.get("cwd", "")))
     return {
         "name": options.get("id"),
         "command": command,
@@ -115,17 +139,18 @@ def complete(
         "queue": options.get("queue", "default"),
         "priority": options.get("priority", 0),
         "label": options.get("label"),
-        "held": 0,
-        "waits": 0,
+        "held": int(bool(options.get("hold"))),
         "max_retries": _default("max_retries", options, settings),
         "backoff_base": _default("backoff_base", options, settings),
         "backoff_max_s": config.resolve("backoff-max", settings)[0],
         "timeout_s": _default("timeout", options, settings),
         "no_retry_on": options.get("no_retry_on"),
-        "slots": 1,
-        "unique_key": None,
-        "after": None,
-        "expires_at": None,
+        "slots": options.get("slots", 1),
+        "unique_key": options.get("unique"),
+        "after": _listed(options),
+        "after_completed": options.get("after"),
+        "after_finished": options.get("after_finished"),
+        "expires_at": _expires_at(options, now),
         "cwd": os.fsencode(os.path.normpath(directory)),
         "umask": _umask(),
         "environment": _kept_environment(options, settings),
@@ -172,6 +197,22 @@ def _run_at(options: Mapping[str, object], now: int) -> int:
         return values.instant(options["at"], now)
     except ValueError as error:
         raise UsageError(f"--at {error}") from None
+
+
+def _expires_at(options: Mapping[str, object], now: int) -> int | None:
+    if "expires" not in options:
+        return None
+    return now + round(float(options["expires"]) * 1000)  # type: ignore[arg-type]
+
+
+def _listed(options: Mapping[str, object]) -> str | None:
+    """Write down the parents as JSON, to be shown; None where there are none."""
+    named = [*options.get("after", ()), *options.get("after_finished", ())]  # type: ignore[misc]
+    if not named:
+        return None
+    import json
+
+    return json.dumps(list(dict.fromkeys(named)))
 
 
 def _default(key: str, options: Mapping[str, object], settings: Mapping[str, str]) -> object:

@@ -13,18 +13,22 @@ from queuectl.place import Place, make_private
 
 ALL = "all"
 _IDLE, _BUSY, _WAITING = "idle", "busy", "waiting"
+_SHELVES = (_IDLE, _BUSY, _WAITING)
 
 
 class Bell:
     """A FIFO of our own, to be rung by others. Its name carries the queues it is for."""
 
-    def __init__(self, place: Place, token: str, queues: str | None = None) -> None:
+    def __init__(
+        self, place: Place, token: str, queues: str | None = None, rest: str = _BUSY
+    ) -> None:
         self._place = place
+        self._rest = rest  # where it lies while nobody may take it
         # A list of queues too long for a file name is rung for every queue.
         served = queues if queues and len(queues) < 150 else ALL
         self._name = f"{token}+{served}"
         self._fd = -1
-        self._shelf = _BUSY
+        self._shelf = rest
         self._make()
 
     def fileno(self) -> int:
@@ -57,7 +61,7 @@ class Bell:
 
     def close(self) -> None:
         """Take the FIFO away."""
-        for shelf in (_IDLE, _BUSY):
+        for shelf in _SHELVES:
             try:
                 os.unlink(self._path(shelf))
             except OSError:
@@ -68,11 +72,12 @@ class Bell:
 
     def _make(self) -> None:
         try:
-            for shelf in (self._place.run, self._path(_IDLE, ""), self._path(_BUSY, "")):
-                make_private(shelf)
-            os.mkfifo(self._path(_BUSY), 0o600)
+            make_private(self._place.run)
+            for shelf in _SHELVES:
+                make_private(os.path.join(self._place.run, shelf))
+            os.mkfifo(self._path(self._rest), 0o600)
             # Read and write: a reader alone would see the end of file when a ringer leaves.
-            fd = os.open(self._path(_BUSY), os.O_RDWR | os.O_NONBLOCK)
+            fd = os.open(self._path(self._rest), os.O_RDWR | os.O_NONBLOCK)
         except OSError:
             return
         if self._fd >= 0:
@@ -80,10 +85,27 @@ class Bell:
             os.close(fd)
         else:
             self._fd = fd
-        self._shelf = _BUSY
+        self._shelf = self._rest
 
-    def _path(self, shelf: str, name: str | None = None) -> str:
-        return os.path.join(self._place.run, shelf, self._name if name is None else name)
+    def _path(self, shelf: str) -> str:
+        return os.path.join(self._place.run, shelf, self._name)
+
+
+def waiting_bell(place: Place) -> Bell:
+    """Make a bell for a command that waits: it is rung whenever a job has ended."""
+    return Bell(place, f"waiting-{os.getpid()}-{os.urandom(4).hex()}", rest=_WAITING)
+
+
+def ring_waiting(place: Place) -> None:
+    """Wake the commands that wait for a job to end; clear away those that were killed."""
+    folder = os.path.join(place.run, _WAITING)
+    for name in _listed(folder):
+        path = os.path.join(folder, name)
+        if not _ring(path):
+            try:
+                os.unlink(path)
+            except OSError:
+                pass
 
 
 def ring_idle(place: Place, queue: str, jobs: int = 1) -> None:
@@ -101,15 +123,6 @@ def ring_all(place: Place) -> None:
         folder = os.path.join(place.run, shelf)
         for name in _listed(folder):
             _ring(os.path.join(folder, name))
-
-
-def ring_worker(place: Place, token: str) -> None:
-    """Wake one worker: there are new orders for it."""
-    for shelf in (_IDLE, _BUSY):
-        folder = os.path.join(place.run, shelf)
-        for name in _listed(folder):
-            if name.partition("+")[0] == token:
-                _ring(os.path.join(folder, name))
 
 
 def _ring(path: str, moved_to: str | None = None) -> bool:

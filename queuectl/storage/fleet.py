@@ -6,7 +6,7 @@ from queuectl.storage.jobs import columns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from queuectl.job import Job, PoolRecord, WorkerRecord
     from queuectl.storage.jobs import Db
@@ -66,6 +66,11 @@ def order_stop(db: Db, level: int, stop_by: int | None) -> None:
             "stop_by = coalesce(min(stop_by, ?), stop_by, ?)",
             (level, stop_by, stop_by),
         )
+
+
+def stop_workers(db: Db, ids: Sequence[int]) -> None:
+    """Raise the stop level of single workers to 1."""
+    db.executemany("UPDATE worker SET stop = max(stop, 1) WHERE id = ?", [(each,) for each in ids])
 
 
 def orders(db: Db, worker_id: int, job: Job | None) -> tuple[int, int | None, str]:

@@ -7,10 +7,10 @@ Each function works inside the caller's transaction. The states in the guards ar
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from zlib import crc32
 
-from queuectl.errors import Conflict, NotFound
+from queuectl.errors import Conflict
+from queuectl.storage import graph, limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ _EVERY_LINE = """
     FROM line WHERE line.queue IS NOT NULL
 """
 
-# The first in each open line, of those the highest priority, then first come, first served.
+# The first in each open line; of those that their queue's limits let start, the highest
+# priority, then first come, first served. Nothing overtakes a head that does not fit yet.
 _NEXT = """
 WITH RECURSIVE line (queue) AS ({line}),
 head (seq) AS MATERIALIZED (
@@ -56,7 +57,12 @@ head (seq) AS MATERIALIZED (
             ORDER BY priority DESC, run_at, seq LIMIT 1)
     FROM line JOIN queue ON queue.name = line.queue
     WHERE queue.paused = 0)
-SELECT job.seq FROM head JOIN job ON job.seq = head.seq
+SELECT job.seq FROM head JOIN job ON job.seq = head.seq JOIN queue ON queue.name = job.queue
+WHERE (queue.concurrency IS NULL OR queue.concurrency >= job.slots +
+        (SELECT count(*) FROM slot WHERE slot.queue = queue.name AND slot.job IS NOT NULL))
+    AND (queue.rate_starts IS NULL OR queue.rate_starts >
+        (SELECT count(*) FROM rate_start
+         WHERE rate_start.queue = queue.name AND at > :now - queue.rate_window_ms))
 ORDER BY job.priority DESC, job.run_at, job.seq LIMIT 1
 """
 
@@ -64,7 +70,8 @@ _CLAIM = """
 UPDATE job SET state = 'processing', ready = 0, run = run + 1, attempts = attempts + 1,
     worker = :worker, started_at = :now, updated_at = :now
 WHERE seq = ({next}) AND state IN ('pending', 'failed')
-RETURNING {columns}
+RETURNING {columns}, (SELECT concurrency IS NOT NULL OR rate_starts IS NOT NULL
+                      FROM queue WHERE queue.name = job.queue)
 """
 
 _FINISH = """
@@ -73,6 +80,21 @@ UPDATE job SET state = :state, ready = 0, attempts = :attempts, run_at = :run_at
     stuck = NULL, cancel_asked_at = NULL, duration_s = :duration_s, exit_code = :exit_code,
     signal = :signal, error = :error
 WHERE seq = :seq AND run = :run AND state = 'processing'
+"""
+
+_GIVE_UP = """
+UPDATE job SET state = 'cancelled', finished_at = :now, updated_at = :now, worker = NULL,
+    slots_held = NULL, stuck = NULL, cancel_asked_at = NULL, error = :error
+WHERE seq = :seq AND run = :run AND state = 'processing'
+"""
+
+_RERUN = """
+INSERT INTO job (command, argv, queue, priority, label, state, ready, max_retries, backoff_base,
+    backoff_max_s, timeout_s, no_retry_on, slots, unique_key, cwd, umask, env, created_at,
+    updated_at, run_at)
+SELECT command, argv, queue, priority, label, 'pending', 1, max_retries, backoff_base,
+    backoff_max_s, timeout_s, no_retry_on, slots, unique_key, cwd, umask, env, :now, :now, :now
+FROM job WHERE seq = :seq
 """
 
 _FINISH_RUN = """
@@ -116,37 +138,69 @@ def seq_of(db: Db, job_id: str) -> int | None:
     return row[0] if row else None
 
 
-def insert(db: Db, rows: Sequence[Mapping[str, object]], now: int) -> list[str]:
-    """Insert jobs; give their ids. Each row brings its `environment`, which is stored once."""
-    uses = Counter(row["environment"] for row in rows)
-    env = {data: keep_environment(db, data, count) for data, count in uses.items()}  # type: ignore[arg-type]
-    ids = []
-    for row in rows:
-        ready = not row["held"] and not row["waits"] and row["run_at"] <= now  # type: ignore[operator]
-        more = {"ready": int(ready), "env": env[row["environment"]], "now": now}
-        try:
-            cursor = db.execute(_INSERT, {**row, **more})
-        except sqlite3.IntegrityError as error:
-            if "job.name" not in str(error):
-                raise
-            raise Conflict(f"the id {row['name']} is taken", "Nothing was stored") from None
-        ids.append(str(row["name"] or cursor.lastrowid))
-    return ids
+def insert(db: Db, rows: Sequence[Mapping[str, object]], now: int) -> list[tuple[str, bool]]:
+    """Insert jobs; give for each its id, and whether it is new or holds the same unique key.
+
+    Each row brings its `environment`, which is stored once, and its `parents`.
+    """
+    environments: dict[object, int] = {}
+    return [_insert_one(db, row, environments, now) for row in rows]
 
 
-def keep_environment(db: Db, data: bytes, uses: int) -> int:
-    """Store an environment once, count who uses it, and give its number."""
-    digest = crc32(data)
+def _insert_one(
+    db: Db, row: Mapping[str, object], environments: dict[object, int], now: int
+) -> tuple[str, bool]:
+    if row["unique_key"] is not None and (holder := _holder(db, row["unique_key"])):
+        return holder, False
+    limits.refuse_misfit(db, str(row["queue"]), row["slots"])
+    parents = graph.parents(db, row)
+    data = row["environment"]
+    env = environments[data] = environments.get(data) or keep_environment(db, data)
+    db.execute("UPDATE environment SET uses = uses + 1 WHERE id = ?", (env,))
+    waits = sum(parent.is_open for parent in parents)
+    ready = not row["held"] and not waits and row["run_at"] <= now  # type: ignore[operator]
+    more = {"waits": waits, "ready": int(ready), "env": env, "now": now}
+    try:
+        seq = db.execute(_INSERT, {**row, **more}).lastrowid or 0
+    except sqlite3.IntegrityError as error:
+        if "job.name" not in str(error):
+            raise
+        raise Conflict(f"the id {row['name']} is taken", "Nothing was stored") from None
+    if parents:
+        graph.link(db, seq, parents, now)
+    return str(row["name"] or seq), True
+
+
+def _holder(db: Db, key: object) -> str | None:
+    """Give the id of the unfinished job that has this unique key."""
+    row = db.execute(
+        "SELECT id FROM job WHERE unique_key = ? AND state IN ('pending', 'processing', 'failed')",
+        (key,),
+    ).fetchone()
+    return row[0] if row else None
+
+
+def keep_environment(db: Db, data: object) -> int:
+    """Store an environment once and give its number; whoever uses it raises its `uses`."""
+    digest = crc32(data)  # type: ignore[arg-type]
     row = db.execute(
         "SELECT id FROM environment WHERE digest = ? AND data = ?", (digest, data)
     ).fetchone()
     if row:
-        db.execute("UPDATE environment SET uses = uses + ? WHERE id = ?", (uses, row[0]))
         return int(row[0])
     cursor = db.execute(
-        "INSERT INTO environment (digest, data, uses) VALUES (?, ?, ?)", (digest, data, uses)
+        "INSERT INTO environment (digest, data, uses) VALUES (?, ?, 0)", (digest, data)
     )
     return cursor.lastrowid or 0
+
+
+def rerun(db: Db, job: Job, now: int) -> str:
+    """Insert a job that is to do the same once more, with nothing of this one's past."""
+    if job.unique_key is not None and (holder := _holder(db, job.unique_key)):
+        raise Conflict(f"job {holder} is unfinished and has the key {job.unique_key!a}")
+    cursor = db.execute(_RERUN, {"seq": job.seq, "now": now})
+    db.execute("UPDATE environment SET uses = uses + 1 WHERE id = ?", (job.env,))
+    return str(cursor.lastrowid)
 
 
 def environment(db: Db, env: int | None) -> bytes:
@@ -156,34 +210,50 @@ def environment(db: Db, env: int | None) -> bytes:
 
 
 def claim(db: Db, worker: int, queues: Sequence[str], now: int) -> Job | None:
-    """Promote what is due, then take the first job in line for this worker."""
+    """Promote what is due, cancel what has expired, take the first in line for this worker."""
     from queuectl.job import Job
 
     db.execute(_PROMOTE, (now, PROMOTE_LIMIT))
+    expire(db, now)
     sql, names = _next(queues)
     row = db.execute(
         _CLAIM.format(next=sql, columns=columns(Job)), {**names, "worker": worker, "now": now}
     ).fetchone()
     if row is None:
         return None
-    job = Job(*row)
+    job = Job(*row[:-1])
     db.execute(
         "INSERT INTO run (job, run, attempt, worker, started_at) VALUES (?, ?, ?, ?, ?)",
         (job.seq, job.run, job.attempts, worker, now),
     )
-    return job
+    return limits.take(db, job, now) if row[-1] else job
+
+
+def expired(db: Db, now: int) -> list[int]:
+    """List the jobs that were not started in time."""
+    rows = db.execute(
+        "SELECT seq FROM job WHERE expires_at <= ? AND state = 'pending' AND run = 0", (now,)
+    )
+    return [seq for (seq,) in rows.fetchall()]
+
+
+def expire(db: Db, now: int) -> None:
+    """Cancel the jobs that were not started in time."""
+    for seq in expired(db, now):
+        graph.cancel_waiting(db, seq, "expired before it was started", now)
 
 
 def outlook(db: Db, queues: Sequence[str], now: int) -> int | None:
     """Give `now` where a claim would find a job, else when the next one is due, else None."""
     sql, names = _next(queues)
-    if db.execute(sql, names).fetchone():
+    if db.execute(sql, {**names, "now": now}).fetchone():
         return now
     row = db.execute(
         "SELECT run_at FROM job INDEXED BY job_due WHERE ready = 0 AND held = 0 AND waits = 0 "
         "AND state IN ('pending', 'failed') ORDER BY run_at LIMIT 1"
     ).fetchone()
-    return row[0] if row else None
+    due = [row[0]] if row else []
+    return min(due + limits.openings(db), default=None)
 
 
 def _next(queues: Sequence[str]) -> tuple[str, dict[str, object]]:
@@ -193,8 +263,13 @@ def _next(queues: Sequence[str]) -> tuple[str, dict[str, object]]:
     return _NEXT.format(line=line), names
 
 
-def finish(db: Db, job: Job, outcome: Outcome, verdict: Verdict, now: int) -> bool:
-    """End a run, if that run is still the one that is going on."""
+def finish(
+    db: Db, job: Job, outcome: Outcome, verdict: Verdict, now: int
+) -> tuple[bool, list[str]]:
+    """End a run, if that run is still the one that is going on.
+
+    Says whether it was, and in which queues something may run now because of it.
+    """
     from queuectl.lifecycle import ENDED
 
     values = {
@@ -209,26 +284,79 @@ def finish(db: Db, job: Job, outcome: Outcome, verdict: Verdict, now: int) -> bo
         "run": job.run,
     }
     if not db.execute(_FINISH, values).rowcount:
-        return False
+        return False, []
     db.execute(_FINISH_RUN, values)
-    if verdict.state not in ENDED and verdict.run_at <= now:
-        db.execute("UPDATE job SET ready = 1 WHERE seq = ?", (job.seq,))
-    return True
+    opened = limits.give_back(db, job)
+    if verdict.state in ENDED:
+        opened += graph.settle(db, job.seq, str(verdict.state), now)
+    elif verdict.run_at <= now:
+        db.execute("UPDATE job SET ready = 1 WHERE seq = ? AND held = 0", (job.seq,))
+    return True, opened
 
 
 def cancel(db: Db, job: Job, now: int) -> bool:
     """Cancel a waiting job at once; mark a running one, for its worker to end."""
-    done = db.execute(
-        "UPDATE job SET state = 'cancelled', ready = 0, finished_at = ?, updated_at = ? "
-        "WHERE seq = ? AND state IN ('pending', 'failed')",
-        (now, now, job.seq),
-    ).rowcount
+    if graph.cancel_waiting(db, job.seq, None, now):
+        return True
     asked = db.execute(
         "UPDATE job SET cancel_asked_at = coalesce(cancel_asked_at, ?) "
         "WHERE seq = ? AND state = 'processing'",
         (now, job.seq),
     ).rowcount
-    return bool(done or asked)
+    return bool(asked)
+
+
+def hold(db: Db, job: Job, now: int) -> bool:
+    """Keep a waiting job from being started."""
+    return bool(
+        db.execute(
+            "UPDATE job SET held = 1, ready = 0, updated_at = ? "
+            "WHERE seq = ? AND state IN ('pending', 'failed') AND held = 0",
+            (now, job.seq),
+        ).rowcount
+    )
+
+
+def release(db: Db, job: Job, now: int, *, at_once: bool) -> bool:
+    """Lift a hold; `at_once` also drops a delay or a backoff. It queues up behind the others."""
+    return bool(
+        db.execute(
+            "UPDATE job SET held = 0, updated_at = :now, "
+            "run_at = iif(:at_once, :now, max(run_at, :now)), "
+            "ready = (waits = 0 AND (:at_once OR run_at <= :now)) "
+            "WHERE seq = :seq AND state IN ('pending', 'failed') "
+            "AND (held = 1 OR (:at_once AND run_at > :now))",
+            {"seq": job.seq, "now": now, "at_once": at_once},
+        ).rowcount
+    )
+
+
+def edit(db: Db, job: Job, changes: Mapping[str, object], now: int) -> bool:
+    """Change the priority, queue or label of a waiting job."""
+    limits.refuse_misfit(db, str(changes.get("queue", job.queue)), job.slots)
+    fields = ", ".join(f"{key} = :{key}" for key in changes)
+    return bool(
+        db.execute(
+            f"UPDATE job SET {fields}, updated_at = :now "
+            "WHERE seq = :seq AND state IN ('pending', 'failed')",
+            {**changes, "seq": job.seq, "now": now},
+        ).rowcount
+    )
+
+
+def give_up(db: Db, job: Job, what: str, now: int) -> bool:
+    """Cancel a job whose processes cannot be ended, although they may still run."""
+    values = {"seq": job.seq, "run": job.run, "now": now, "error": what}
+    happened = db.execute(_GIVE_UP, values).rowcount
+    if happened:
+        db.execute(
+            "UPDATE run SET finished_at = :now, outcome = 'cancelled', error = :error "
+            "WHERE job = :seq AND run = :run AND outcome IS NULL",
+            values,
+        )
+        limits.give_back(db, job)
+        graph.settle(db, job.seq, "cancelled", now)
+    return bool(happened)
 
 
 def retry(db: Db, job: Job, now: int) -> bool:
@@ -263,11 +391,3 @@ def mark_stuck(db: Db, job: Job, what: str | None) -> None:
         "AND stuck IS NOT ?",
         (what, job.seq, job.run, what),
     )
-
-
-def require(db: Db, job_id: str) -> int:
-    """Give the number of a job that must exist; raises NotFound."""
-    seq = seq_of(db, job_id)
-    if seq is None or not db.execute("SELECT 1 FROM job WHERE seq = ?", (seq,)).fetchone():
-        raise NotFound(f"there is no job {job_id!a}")
-    return seq

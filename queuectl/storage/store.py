@@ -8,7 +8,7 @@ whether it happened.
 from __future__ import annotations
 
 from queuectl.errors import Conflict, NotFound
-from queuectl.storage import ballast, fleet, jobs, views
+from queuectl.storage import ballast, fleet, graph, jobs, limits, views
 from queuectl.storage.sqlite import Connection
 
 TYPE_CHECKING = False
@@ -36,8 +36,12 @@ class Storage:
 
     # -- what people do to jobs ------------------------------------------------------------
 
-    def insert(self, rows: Sequence[Mapping[str, object]], now: int) -> list[str]:
-        """Store jobs, all or none, and give their ids. Raises Conflict where an id is taken."""
+    def insert(self, rows: Sequence[Mapping[str, object]], now: int) -> list[tuple[str, bool]]:
+        """Store jobs, all or none; give for each its id, and False where an unfinished job with
+        its unique key is there already: that one's id then.
+
+        Raises Conflict where an id is taken, NotFound and UsageError for its parents and slots.
+        """
         with self._at.write() as db:
             return jobs.insert(db, rows, now)
 
@@ -58,6 +62,39 @@ class Storage:
             if not jobs.retry(db, job, now):
                 raise Conflict(f"job {job.id} is {job.state}, not dead", _run_again(job))
             return [job]
+
+    def hold(self, job_id: str, now: int) -> bool:
+        """Hold a waiting job; False where it is held already."""
+        with self._at.write() as db:
+            job = _waiting(db, job_id, "held")
+            return jobs.hold(db, job, now)
+
+    def release(self, job_id: str, now: int, *, at_once: bool) -> tuple[Job, bool]:
+        """Lift a hold (`at_once`: a delay or backoff, too); False where nothing held it."""
+        with self._at.write() as db:
+            job = _waiting(db, job_id, "released")
+            return job, jobs.release(db, job, now, at_once=at_once)
+
+    def edit(self, job_id: str, changes: Mapping[str, object], now: int) -> Job:
+        """Change the priority, queue or label of a waiting job."""
+        with self._at.write() as db:
+            jobs.edit(db, _waiting(db, job_id, "edited"), changes, now)
+            return _known(db, job_id)
+
+    def rerun(self, job_id: str, now: int) -> str:
+        """Insert a job that does the same once more; give its id."""
+        with self._at.write() as db:
+            return jobs.rerun(db, _known(db, job_id), now)
+
+    def give_up(self, job: Job, what: str, now: int) -> bool:
+        """Cancel a running job although its processes could not be ended."""
+        with self._at.write() as db:
+            return jobs.give_up(db, job, what, now)
+
+    def cancelled_children(self, job: Job) -> list[str]:
+        """Name the jobs that were cancelled because this one ended badly."""
+        with self._at.read() as db:
+            return graph.cancelled_children(db, job.seq)
 
     def delete(self, job_id: str, states: Sequence[str]) -> Job:
         """Delete one job that is in one of these states."""
@@ -80,6 +117,28 @@ class Storage:
         with self._at.read() as db:
             return views.count_ended(db, states, before)
 
+    # -- queues ------------------------------------------------------------------------------
+
+    def queues(self) -> list[Mapping[str, object]]:
+        """List the known queues with their limits and counts."""
+        with self._at.read() as db:
+            return limits.queues(db)
+
+    def set_slots(self, queue: str, names: Sequence[str] | None) -> None:
+        """Name the slots of a queue, which are its limit; None lifts it."""
+        with self._at.write() as db:
+            limits.set_slots(db, queue, names)
+
+    def set_rate(self, queue: str, starts: int | None, window_ms: int | None, now: int) -> None:
+        """Allow at most so many starts in any window of this length; None lifts the limit."""
+        with self._at.write() as db:
+            limits.set_rate(db, queue, starts, window_ms, now)
+
+    def set_paused(self, queue: str | None, paused: bool) -> list[str]:
+        """Pause or resume a queue (None: all known); name those that changed."""
+        with self._at.write() as db:
+            return limits.set_paused(db, queue, paused)
+
     # -- what workers do ---------------------------------------------------------------------
 
     def claim(self, worker: WorkerRecord, now: int) -> Job | None:
@@ -89,15 +148,35 @@ class Storage:
 
     def finish(
         self, job: Job, outcome: Outcome, verdict: Verdict, now: int, claimant: WorkerRecord | None
-    ) -> tuple[bool, Job | None]:
-        """Record how a run ended, and say whether it still was that worker's to record.
+    ) -> tuple[bool, list[str], Job | None]:
+        """Record how a run ended; with a claimant, claim the next job in the same transaction.
 
-        With a claimant, the next job is claimed in the same transaction.
+        Says whether the run still was that worker's to record, and names the queues in which
+        that lets a job start, once for each.
         """
         with self._at.write() as db:
-            happened = jobs.finish(db, job, outcome, verdict, now)
+            happened, opened = jobs.finish(db, job, outcome, verdict, now)
             after = jobs.claim(db, claimant.id, _queues(claimant), now) if claimant else None
-            return happened, after
+            return happened, opened, after
+
+    def expire(self, now: int) -> bool:
+        """Cancel the jobs that were not started in time; say whether there were any."""
+        with self._at.read() as db:
+            if not jobs.expired(db, now):
+                return False
+        with self._at.write() as db:
+            jobs.expire(db, now)
+        return True
+
+    def is_quiet(self, worker: WorkerRecord, now: int) -> bool:
+        """Say whether nothing is processing, runnable or backing off in a worker's queues."""
+        with self._at.read() as db:
+            return views.is_quiet(db, _queues(worker), now)
+
+    def ended_badly(self, since: int, queues: str | None) -> bool:
+        """Say whether a job (of a comma list of queues) ended dead or cancelled since then."""
+        with self._at.read() as db:
+            return views.ended_badly(db, since, queues.split(",") if queues else ())
 
     def mark_stuck(self, job: Job, what: str | None) -> None:
         """Show (or no longer show) that processes of a lost run cannot be ended."""
@@ -155,6 +234,11 @@ class Storage:
         with self._at.write() as db:
             fleet.order_stop(db, level, stop_by)
 
+    def stop_workers(self, ids: Sequence[int]) -> None:
+        """Tell single workers to finish their job and go."""
+        with self._at.write() as db:
+            fleet.stop_workers(db, ids)
+
     def pools(self) -> list[PoolRecord]:
         """List the supervisors that registered, alive or not."""
         with self._at.read() as db:
@@ -171,6 +255,16 @@ class Storage:
             return views.processing(db, worker_id)
 
     # -- looking -----------------------------------------------------------------------------
+
+    def ended_among(self, seqs: Sequence[int], known: Mapping[int, Job]) -> list[Job]:
+        """Give those of these jobs that have ended; a deleted one as it was last known."""
+        with self._at.read() as db:
+            return views.ended_among(db, seqs, known)
+
+    def unfinished(self, queue: str | None) -> list[Job]:
+        """List every job (of a queue) that has not ended."""
+        with self._at.read() as db:
+            return views.unfinished(db, queue)
 
     def job(self, job_id: str) -> Job:
         """Give one job; raises NotFound."""
@@ -229,6 +323,13 @@ def _known(db: jobs.Db, job_id: str) -> Job:
     job = jobs.find(db, job_id)
     if job is None:
         raise NotFound(f"there is no job {ascii(job_id)[1:-1][:80]}", "To see them: queuectl list")
+    return job
+
+
+def _waiting(db: jobs.Db, job_id: str, done: str) -> Job:
+    job = _known(db, job_id)
+    if job.state not in ("pending", "failed"):
+        raise Conflict(f"job {job.id} is {job.state}; only a job that waits can be {done}")
     return job
 
 

@@ -107,3 +107,59 @@ def oldest_ready(db: Db) -> int | None:
 def paused_queues(db: Db) -> set[str]:
     """Name the queues that are paused."""
     return {row[0] for row in db.execute("SELECT name FROM queue WHERE paused = 1")}
+
+
+def is_quiet(db: Db, queues: Sequence[str], now: int) -> bool:
+    """Say whether nothing is processing, runnable or backing off in these queues (none: all)."""
+    marks = ", ".join("?" * len(queues))
+    of_these = f"AND queue IN ({marks})" if queues else ""
+    for condition in (
+        "state = 'processing'",
+        "ready = 1 AND NOT EXISTS (SELECT 1 FROM queue WHERE name = job.queue AND paused = 1)",
+        "ready = 0 AND held = 0 AND waits = 0 AND state IN ('pending', 'failed') "
+        "AND (state = 'failed' OR run_at <= ?)",
+    ):
+        values = [now] if "?" in condition else []
+        found = db.execute(
+            f"SELECT 1 FROM job WHERE {condition} {of_these} LIMIT 1", (*values, *queues)
+        )
+        if found.fetchone():
+            return False
+    return True
+
+
+def ended_badly(db: Db, since: int, queues: Sequence[str]) -> bool:
+    """Say whether a job of these queues (none: all) ended dead or cancelled since an instant."""
+    marks = ", ".join("?" * len(queues))
+    of_these = f"AND queue IN ({marks})" if queues else ""
+    found = db.execute(
+        "SELECT 1 FROM job WHERE state IN ('dead', 'cancelled') AND finished_at IS NOT NULL "
+        f"AND finished_at >= ? {of_these} LIMIT 1",
+        (since, *queues),
+    )
+    return found.fetchone() is not None
+
+
+def ended_among(db: Db, seqs: Sequence[int], known: Mapping[int, Job]) -> list[Job]:
+    """Give those of these jobs that have ended; a deleted one as it was last known."""
+    found: list[Job] = []
+    for at in range(0, len(seqs), 500):
+        part = seqs[at : at + 500]
+        marks = ", ".join("?" * len(part))
+        ended = dict(
+            db.execute(f"SELECT seq, finished_at FROM job WHERE seq IN ({marks})", part).fetchall()
+        )
+        found += [known[seq] for seq in part if seq not in ended]
+        for seq, finished_at in ended.items():
+            if finished_at is not None:
+                found += read(db, "WHERE seq = ?", (seq,))
+    return found
+
+
+def unfinished(db: Db, queue: str | None) -> list[Job]:
+    """List every job (of a queue) that has not ended, in the order of enqueueing."""
+    tail = (
+        "WHERE state IN ('pending', 'processing', 'failed') AND (?1 IS NULL OR queue = ?1) "
+        "ORDER BY seq"
+    )
+    return read(db, tail, (queue,))

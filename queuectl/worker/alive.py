@@ -10,12 +10,15 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+from contextlib import contextmanager
 
 from queuectl.place import Place, make_private
 from queuectl.worker.tree import birth
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from queuectl.job import PoolRecord, WorkerRecord
 
 EXEC = ".exec"
@@ -69,6 +72,19 @@ class Seat:
             except OSError:
                 pass
             os.close(fd)
+
+
+@contextmanager
+def alone(place: Place, what: str) -> Iterator[None]:
+    """Hold a named lock in run/: whoever else wants it waits."""
+    make_private(place.run)
+    path = os.path.join(place.run, what + ".lock")
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def is_alive(place: Place, record: PoolRecord | WorkerRecord) -> bool:

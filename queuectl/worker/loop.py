@@ -6,6 +6,7 @@ import json
 import os
 import random
 import time
+from dataclasses import dataclass
 
 from queuectl import config, logs
 from queuectl.errors import Full, Gone, QueueError, Refused
@@ -22,16 +23,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from queuectl.job import Job
+    from queuectl.worker.shift import Permits, Shift
     from queuectl.place import Place
 
 
-def work(place: Place, pool_id: int, lifeline: int, up: Callable[[], None]) -> int:
+@dataclass(frozen=True)
+class Post:
+    """Where a worker works: the queue's place, its pool, and what that was asked to do."""
+
+    place: Place
+    pool_id: int
+    shift: Shift
+    permits: Permits | None
+
+
+def work(post: Post, lifeline: int, up: Callable[[], None]) -> int:
     """Be a worker of this pool until told to stop; give the exit status.
 
     `lifeline` ends when the supervisor does; `up` is called once we are registered.
     """
     tree.become_subreaper()
-    worker = Worker(place, pool_id, Ear(lifeline))
+    worker = Worker(post, Ear(lifeline))
     try:
         up()
         worker.work()
@@ -43,13 +55,16 @@ def work(place: Place, pool_id: int, lifeline: int, up: Callable[[], None]) -> i
 class Worker:
     """What a worker holds: its locks, its connection, its ear and its bell."""
 
-    def __init__(self, place: Place, pool_id: int, ear: Ear) -> None:
-        self._place = place
+    def __init__(self, post: Post, ear: Ear) -> None:
+        self._place = place = post.place
+        self._permits = post.permits
+        self._burst = post.shift.burst
+        self._done = False
         self._ear = ear
         self._seat = Seat(place, "worker")
         self._seat.open_exec_lock()
         self._storage = Storage(place)
-        record = self._seat.record(_now()) | {"pool": pool_id}
+        record = self._seat.record(_now()) | {"pool": post.pool_id}
         self._me = self._storage.enlist_worker(record)
         self._bell = Bell(place, self._seat.token, self._me.queues)
         ear.attach(self._bell)
@@ -82,7 +97,7 @@ class Worker:
         self._seat.leave()
 
     def _leaving(self) -> bool:
-        return self._ear.orphaned or self._ear.level >= DRAIN
+        return self._done or self._ear.orphaned or self._ear.level >= DRAIN
 
     def _claim(self) -> Job | None:
         """Take the next job; out of idleness, pass on a ring that was meant for another."""
@@ -92,9 +107,12 @@ class Worker:
                 return None
             now = _now()
             if not self._has_work(now):
+                self._done = self._burst and self._storage.is_quiet(self._me, now)
                 return None
-            job = self._storage.claim(self._me, now)
+            job = self._storage.claim(self._me, now) if self._may_start() else None
             self._trouble = ""
+            if job is None:
+                self._may_not_have()
         except Gone:
             raise
         except QueueError as error:
@@ -106,6 +124,18 @@ class Worker:
             if self._has_work(now):
                 ring_idle(self._place, job.queue)
         return job
+
+    def _may_start(self) -> bool:
+        """Take a permit where the pool may start only so many jobs; without one we are done."""
+        if self._permits and not self._permits.take():
+            self._done = True
+            return False
+        return True
+
+    def _may_not_have(self) -> None:
+        """Give the permit back: there was no job for it."""
+        if self._permits and not self._done:
+            self._permits.give_back()
 
     def _has_work(self, now: int) -> bool:
         due = self._storage.outlook(self._me, now)
@@ -210,18 +240,24 @@ class Worker:
             now = _now()
             jitter = self._length("backoff-jitter") * random.random()
             verdict = decide(job, outcome, now, jitter)
-            claimant = None if self._leaving() or outcome.pause_s else self._me
+            more = not self._leaving() and not outcome.pause_s and self._may_start()
+            claimant = self._me if more else None
             try:
-                happened, after = self._storage.finish(job, outcome, verdict, now, claimant)
+                happened, opened, after = self._storage.finish(job, outcome, verdict, now, claimant)
                 break
             except Gone:
                 raise
             except QueueError as error:
                 self._complain(error)
+                if more:
+                    self._may_not_have()
                 if isinstance(error, Full):
                     self._storage.release_ballast()
                 self._ear.wait(self._poll_s)
         self._trouble = ""
+        if more and after is None:
+            self._may_not_have()
+        upkeep.ring(self._place, verdict, opened)
         if not happened:
             tell(self._place, f"job {job.id} run {job.run} was no longer ours: not recorded")
         if outcome.pause_s:

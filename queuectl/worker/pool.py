@@ -20,6 +20,7 @@ from queuectl.storage import Storage
 from queuectl.wake import Bell
 from queuectl.worker import alive, journal, loop, tree, upkeep
 from queuectl.worker.journal import tell
+from queuectl.worker.shift import Permits, Shift
 from queuectl.worker.signals import DRAIN, END, KILL, Ear
 
 TYPE_CHECKING = False
@@ -36,7 +37,7 @@ _FORWARD = {DRAIN: signal.SIGHUP, END: signal.SIGUSR1, KILL: signal.SIGUSR2}
 _fork = multiprocessing.get_context("fork")
 
 
-def launch(place: Place, count: int, queues: str | None) -> None:
+def launch(place: Place, shift: Shift) -> None:
     """Start a pool in the background and return when its workers are up.
 
     Raises QueueError where they do not come up. The caller must have no open Storage.
@@ -44,7 +45,7 @@ def launch(place: Place, count: int, queues: str | None) -> None:
     report, report_in = os.pipe()
     middle = os.fork()
     if middle == 0:
-        _become_daemon(place, count, queues, report_in)
+        _become_daemon(place, shift, report_in)
     os.close(report_in)
     os.waitpid(middle, 0)
     with os.fdopen(report, "rb") as answer:
@@ -53,7 +54,7 @@ def launch(place: Place, count: int, queues: str | None) -> None:
         raise QueueError(f"the workers did not come up: {text or 'the supervisor died'}")
 
 
-def _become_daemon(place: Place, count: int, queues: str | None, report: int) -> None:
+def _become_daemon(place: Place, shift: Shift, report: int) -> None:
     """Detach from the terminal: a session of our own, led by nobody, with no descriptors left."""
     status = 1
     try:
@@ -72,22 +73,20 @@ def _become_daemon(place: Place, count: int, queues: str | None, report: int) ->
             os.write(report, text.encode("utf-8", "replace"))
             os.close(report)
 
-        status = supervise(place, count, queues, background=True, up=up)
+        status = supervise(place, shift, up)
     finally:
         os._exit(status)
 
 
-def supervise(
-    place: Place, count: int, queues: str | None, *, background: bool, up: Callable[[str], None]
-) -> int:
+def supervise(place: Place, shift: Shift, up: Callable[[str], None]) -> int:
     """Run a pool in this process until it is stopped; give the exit status.
 
     `up` is told "up", or why not, once that is known.
     """
-    journal.to_stderr = not background
+    journal.to_stderr = not shift.background
     tree.become_subreaper()
     try:
-        pool = Pool(place, count, queues, background)
+        pool = Pool(place, shift)
     except (QueueError, OSError) as error:
         up(str(error))
         return 1
@@ -105,9 +104,12 @@ class _Child:
 class Pool:
     """What a supervisor holds: its lock, its ear and bell, its children."""
 
-    def __init__(self, place: Place, count: int, queues: str | None, background: bool) -> None:
+    def __init__(self, place: Place, shift: Shift) -> None:
         self._place = place
-        self._wanted = count
+        self._shift = shift
+        self._wanted = shift.count
+        self._until = time.monotonic() + shift.for_s if shift.for_s is not None else None
+        self._permits = Permits(shift.max_jobs) if shift.max_jobs is not None else None
         self._spare = frozenset(process.pid for process in tree.below(os.getpid()))
         self._ear = Ear()
         self._seat = alive.Seat(place, "pool")
@@ -124,8 +126,8 @@ class Pool:
         self._casualties = True  # look once at the start, too
         self._reported = False
         self._failed = ""
-        record = self._seat.record(_now()) | {"background": int(background), "queues": queues}
-        self._me = self._open().enlist_pool(record)
+        asked = {"background": int(shift.background), "queues": shift.queues}
+        self._me = self._open().enlist_pool(self._seat.record(_now()) | asked)
 
     def supervise(self, up: Callable[[str], None]) -> int:
         """Reconcile until nobody is wanted and nobody is left."""
@@ -145,8 +147,7 @@ class Pool:
             if not self._children and (self._stopping() or self._wanted == 0):
                 break
             self._ear.wait(self._pause_s())
-        self._leave()
-        return 1 if self._failed else 0
+        return self._leave()
 
     def _look_after(self) -> None:
         self._hear_who_is_up()
@@ -157,6 +158,11 @@ class Pool:
         if self._casualties:
             self._casualties = not self._recover_own(storage)
         upkeep.recover_orphans(storage, self._place)
+        upkeep.tidy(storage, self._place)
+        if self._permits:
+            self._permits.fill()
+        if self._until is not None and time.monotonic() >= self._until:
+            self._ear.raise_to(DRAIN)
         for pool in storage.pools():
             if pool.id == self._me.id:
                 self._ear.raise_to(min(pool.stop, DRAIN))  # the workers read the rest themselves
@@ -231,11 +237,13 @@ class Pool:
         """Become a worker: let go of all that is the supervisor's first, locks above all."""
         ready, lifeline = self._ready_in, self._lifeline
         signal.set_wakeup_fd(-1)
-        _close_all_but(ready, lifeline)
+        permits = (self._permits.read_fd, self._permits.write_fd) if self._permits else ()
+        _close_all_but(ready, lifeline, *permits)
         os.setpgid(0, 0)  # the terminal's Ctrl-C is for the supervisor, who passes it on
         status = 1
         try:
-            status = loop.work(self._place, self._me.id, lifeline, lambda: _say(ready, os.getpid()))
+            post = loop.Post(self._place, self._me.id, self._shift, self._permits)
+            status = loop.work(post, lifeline, lambda: _say(ready, os.getpid()))
         except (QueueError, OSError) as error:
             tell(self._place, f"worker: {error}")
         finally:
@@ -277,7 +285,10 @@ class Pool:
             return 0.1
         due_s = self._born_after - time.monotonic()
         missing = len(self._children) < self._wanted and not self._stopping()
-        return min(TICK_S, max(due_s, 0.01)) if missing else TICK_S
+        pause_s = min(TICK_S, max(due_s, 0.01)) if missing else TICK_S
+        if self._until is not None and not self._stopping():
+            pause_s = min(pause_s, max(self._until - time.monotonic(), 0.01))
+        return pause_s
 
     def _open(self) -> Storage:
         if self._storage is None:
@@ -289,15 +300,21 @@ class Pool:
             self._storage.close()
             self._storage = None
 
-    def _leave(self) -> None:
+    def _leave(self) -> int:
+        """Take the pool off the register and give the exit status."""
+        status = 1 if self._failed else 0
         try:
-            self._recover_own(self._open())
-            self._open().discharge_pool(self._me.id)
+            storage = self._open()
+            self._recover_own(storage)
+            if self._shift.burst and storage.ended_badly(self._me.started_at, self._shift.queues):
+                status = status or 4
+            storage.discharge_pool(self._me.id)
             self._close()
         except (QueueError, OSError) as error:
             tell(self._place, str(error))
         self._bell.close()
         self._seat.leave()
+        return status
 
 
 def _close_all_but(*kept: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from queuectl import wake
@@ -11,6 +12,8 @@ from queuectl.worker import alive, tree, upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from queuectl.job import Job, PoolRecord, WorkerRecord
     from queuectl.place import Place
     from queuectl.storage import Storage
@@ -56,6 +59,30 @@ def workers(storage: Storage, place: Place) -> list[Worker]:
         for record in storage.workers()
         if alive.is_alive(place, record)
     ]
+
+
+@contextmanager
+def scaling(place: Place) -> Iterator[None]:
+    """Be the only one that scales: ten crons may say so at once."""
+    with alive.alone(place, "scale"):
+        yield
+
+
+def surplus(
+    storage: Storage, place: Place, count: int, queues: str | None
+) -> tuple[int, list[int]]:
+    """Count the background workers of this very queue list, and name those above `count`.
+
+    Idle ones go first.
+    """
+    wanted = tuple(queues.split(",")) if queues else ()
+    have = [
+        worker
+        for worker in workers(storage, place)
+        if worker.background and worker.queues == wanted and worker.state != "draining"
+    ]
+    have.sort(key=lambda worker: worker.job is not None)
+    return len(have), [worker.id for worker in have[: max(0, len(have) - count)]]
 
 
 def _seen(record: WorkerRecord, job: Job | None, pool: PoolRecord | None) -> Worker:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import time
 
-from queuectl import config
-from queuectl.lifecycle import Kind, Outcome, decide
+from queuectl import config, logs, wake
+from queuectl.lifecycle import ENDED, Kind, Outcome, State, decide
 from queuectl.worker import alive, tree
 from queuectl.worker.journal import tell
 
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from queuectl.job import Job, WorkerRecord
+    from queuectl.lifecycle import Verdict
     from queuectl.place import Place
     from queuectl.storage import Storage
 
 VANISH_S = 1.0
+KEPT_FOR_A_WHILE = (State.COMPLETED, State.CANCELLED)
+PRUNE_STEP = 500  # jobs deleted in one transaction, so that nobody waits long
 
 
 def recover_orphans(storage: Storage, place: Place) -> bool:
@@ -67,7 +70,8 @@ def _record(storage: Storage, place: Place, worker: WorkerRecord, job: Job) -> N
     duration_s = max(0, now - (job.started_at or now)) / 1000
     outcome = Outcome(kind, error="worker lost", duration_s=duration_s)
     verdict = decide(job, outcome, now)
-    happened, _ = storage.finish(job, outcome, verdict, now, None)
+    happened, opened, _ = storage.finish(job, outcome, verdict, now, None)
+    ring(place, verdict, opened)
     if happened:
         tell(
             place, f"worker {worker.id} (pid {worker.pid}) was lost; job {job.id}: {verdict.state}"
@@ -80,6 +84,27 @@ def _remains(place: Place, worker: WorkerRecord, job: Job) -> list[tree.Process]
     return tree.remains(
         (worker.exec_dev, worker.exec_ino), alive.noted_session(place, worker), marks(place, job)
     )
+
+
+def ring(place: Place, verdict: Verdict, opened: list[str]) -> None:
+    """Wake whoever a recorded end concerns: idle workers, and commands that wait for it."""
+    for queue in dict.fromkeys(opened):
+        wake.ring_idle(place, queue, opened.count(queue))
+    if verdict.state in ENDED:
+        wake.ring_waiting(place)
+
+
+def tidy(storage: Storage, place: Place) -> None:
+    """Cancel what has expired, and prune what `keep-completed` no longer keeps."""
+    now = time.time_ns() // 1_000_000
+    if storage.expire(now):
+        wake.ring_waiting(place)
+    keep_s = config.resolve("keep-completed", storage.settings())[0]
+    if keep_s is not None:
+        before = now - round(float(keep_s) * 1000)  # type: ignore[arg-type]
+        if storage.count_ended(KEPT_FOR_A_WHILE, before):
+            for job in storage.delete_ended(KEPT_FOR_A_WHILE, before, PRUNE_STEP):
+                logs.remove(place, job)
 
 
 def longest_grace(storage: Storage) -> float:

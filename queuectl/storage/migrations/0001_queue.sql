@@ -90,7 +90,7 @@ CREATE INDEX job_due ON job (run_at)
 CREATE INDEX job_processing ON job (worker) WHERE state = 'processing';
 CREATE INDEX job_finished ON job (state, finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX job_expires ON job (expires_at)
-    WHERE expires_at IS NOT NULL AND state IN ('pending', 'failed');
+    WHERE expires_at IS NOT NULL AND state = 'pending' AND run = 0;
 CREATE INDEX job_label ON job (label) WHERE label IS NOT NULL;
 CREATE INDEX job_schedule ON job (schedule)
     WHERE schedule IS NOT NULL AND finished_at IS NULL;
@@ -121,11 +121,12 @@ CREATE TABLE run (
     CHECK ((outcome IS NULL) = (finished_at IS NULL))
 ) STRICT, WITHOUT ROWID;
 
--- Only what is still waited for: an edge goes when its parent ends.
+-- What is still waited for: an edge goes when its parent ends well. A broken one stays, to
+-- explain which children a parent's end has cancelled.
 CREATE TABLE dependency (
     parent  INTEGER NOT NULL,
     child   INTEGER NOT NULL,
-    needs   TEXT    NOT NULL CHECK (needs IN ('completed', 'finished')),
+    needs   TEXT    NOT NULL CHECK (needs IN ('completed', 'finished', 'broken')),
     PRIMARY KEY (parent, child)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX dependency_child ON dependency (child);
@@ -230,6 +231,8 @@ END;
 CREATE TRIGGER job_gone AFTER DELETE ON job BEGIN
     UPDATE tally SET jobs = jobs - 1 WHERE queue = old.queue AND state = old.state;
     DELETE FROM run WHERE job = old.seq;
+    DELETE FROM dependency WHERE parent = old.seq;
+    DELETE FROM dependency WHERE child = old.seq;
     UPDATE environment SET uses = uses - 1 WHERE id = old.env;
     DELETE FROM environment WHERE id = old.env AND uses = 0;
 END;
