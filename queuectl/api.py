@@ -11,6 +11,7 @@ are seconds.
 from __future__ import annotations
 
 from queuectl import config, logs, spec, wake
+from queuectl.errors import QueueError
 from queuectl.place import Place
 from queuectl.storage import Storage
 
@@ -71,6 +72,33 @@ class Queue:
             fresh[str(row["queue"])] = fresh.get(str(row["queue"]), 0) + 1
         for queue, jobs in fresh.items():
             wake.ring_idle(self.place, queue, jobs)
+        return stored
+
+    def insert_file(
+        self,
+        name: str,
+        defaults: Mapping[str, object],
+        progress: Callable[[int], None] = lambda line: None,
+    ) -> list[tuple[str, bool]]:
+        """Store a job for each line of a file ("-": standard input), all or none.
+
+        `defaults` are checked options for all; `progress` is told the line now and then. Gives
+        what `insert` gives. Raises UsageError and others that name FILE:LINE.
+        """
+        from queuectl.bulk import JobFile
+
+        settings = self.storage.settings()
+        file = JobFile(name, progress)
+        try:
+            count = file.check(defaults, settings)
+            now = spec.now_ms()
+            stored = self.storage.insert(file.rows(defaults, settings, now), now)
+        except QueueError as error:
+            raise (error if f":{file.line}: " in error.message else file.located(error)) from None
+        finally:
+            file.close()
+        if count:
+            wake.ring_all(self.place)
         return stored
 
     # -- looking -----------------------------------------------------------------------------
@@ -215,6 +243,10 @@ class Queue:
         wake.ring_all(self.place)
         return changed
 
+    def own_job(self) -> str | None:
+        """Give the id of the job of this queue that this very process is part of, or None."""
+        return config.inside_job() if config.inside_queue(self.place.db) else None
+
     # -- workers -----------------------------------------------------------------------------
 
     def workers(self) -> list[roster.Worker]:
@@ -232,7 +264,8 @@ class Queue:
 
         `queues` is a comma list. Raises QueueError where they do not come up.
         """
-        from queuectl.worker.pool import Shift, launch
+        from queuectl.worker.pool import launch
+        from queuectl.worker.shift import Shift
 
         self.close()  # a connection must not cross a fork
         launch(self.place, Shift(count, queues, background=True))
@@ -252,7 +285,8 @@ class Queue:
         Until it is stopped, nothing is left to do (`burst`), the time is up or so many jobs have
         been started.
         """
-        from queuectl.worker.pool import Shift, supervise
+        from queuectl.worker.pool import supervise
+        from queuectl.worker.shift import Shift
 
         self.close()
         shift = Shift(count, queues, burst=burst, for_s=for_s, max_jobs=max_jobs)

@@ -122,6 +122,11 @@ def captured_environment(which: str, added: Mapping[str, str | None]) -> bytes:
     return b"\0".join(b"%b=%b" % pair for pair in sorted(taken.items()))
 
 
+def inside_queue(db: str, environ: Mapping[str, str] = os.environ) -> bool:
+    """Say whether this process was given that very queue as its own."""
+    return environ.get("QUEUECTL_DB") == db
+
+
 def inside_job(environ: Mapping[str, str] = os.environ) -> str | None:
     """Give the id of the job that this very process is part of, or None."""
     return environ.get("QUEUECTL_JOB_ID") or None

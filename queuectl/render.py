@@ -26,17 +26,17 @@ class Talk:
         self._tips = not quiet and (verbose or _is_terminal(sys.stderr))
         self._color = color or "auto"
 
-    def answer(self, text: str) -> None:
+    def answer(self, text: str, *, flush: bool = False) -> None:
         """Print one line of the answer. Raises OSError where stdout is closed or full."""
         if sys.stdout is None:
             raise OSError("standard output is closed")
-        print(text, flush=False)
+        print(text, flush=flush)
 
-    def json(self, value: object) -> None:
+    def json(self, value: object, *, flush: bool = False) -> None:
         """Print the answer as one JSON value on one line."""
         import json
 
-        self.answer(json.dumps(value, ensure_ascii=False, allow_nan=False))
+        self.answer(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=flush)
 
     def warn(self, text: str) -> None:
         """Print a warning, unless told to be quiet."""

@@ -1,9 +1,8 @@
-"""`queuectl cancel ID…`: cancel jobs."""
+"""`queuectl cancel ID…`: cancel jobs; a running one's whole process tree is ended first."""
 
 from __future__ import annotations
 
-from queuectl.commands.parsing import add_ids, each
-from queuectl.render import job_json
+from queuectl.commands.parsing import add_ids, each_job
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,25 +21,19 @@ examples:
 def arguments(parser: ArgumentParser) -> None:
     """Declare what `cancel` takes."""
     add_ids(parser)
+    parser.add_argument(
+        "--force", action="store_true", help="give up on a process that cannot be ended"
+    )
     parser.set_defaults(run=run)
 
 
-def run(queue: Queue, talk: Talk, *, ids: list[str]) -> int:
+def run(queue: Queue, talk: Talk, *, ids: list[str], force: bool) -> int:
     """Cancel each job; one that is cancelled already is a note, not an error."""
-    done = []
 
     def cancel(job_id: str) -> None:
-        before = queue.job(job_id)
-        if before.state == "cancelled":
-            talk.warn(f"job {before.id} is cancelled already")
-            job = before
+        if queue.job(job_id).state == "cancelled":
+            talk.warn(f"job {job_id} is cancelled already")
         else:
-            job = queue.cancel(job_id)
-        done.append(job)
-        if not talk.as_json:
-            talk.answer(job.id if talk.quiet else f"Cancelled job {job.id}.")
+            queue.cancel(job_id, force=force)
 
-    status = each(talk, ids, cancel)
-    if talk.as_json:
-        talk.json([job_json(job, queue.place) for job in done])
-    return status
+    return each_job(queue, talk, ids, cancel, "Cancelled")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 from queuectl import logs, spec, values
 from queuectl.commands.parsing import add_actions, add_ids, each, option
-from queuectl.errors import QueueError, UsageError
+from queuectl.commands.prune import prune_named, prune_selected
+from queuectl.errors import UsageError
 from queuectl.render import job_json, moment, table
 
 TYPE_CHECKING = False
@@ -94,6 +93,14 @@ def retry(queue: Queue, talk: Talk, *, ids: list[str], all: bool, queue_name: st
     else:
         for job in back:
             talk.answer(job.id)
+    for job in back:
+        fallen = queue.storage.cancelled_children(job)
+        if fallen:
+            ids_text = " ".join(fallen[:20])
+            talk.warn(
+                f"{len(fallen)} jobs that waited for job {job.id} stay cancelled. "
+                f"To run them again: queuectl rerun {ids_text}"
+            )
     return status
 
 
@@ -107,41 +114,12 @@ def purge(
     yes: bool,
     dry_run: bool,
 ) -> int:
-    """Delete dead jobs with their logs and print how many."""
-    age_s = option("--older-than", values.duration, older_than)
-    if (bool(ids) + bool(all) + (age_s is not None)) != 1:
+    """Remove dead jobs with their logs and print how many."""
+    if (bool(ids) + bool(all or older_than)) != 1:
         raise UsageError("name jobs, or say --all or --older-than DUR")
-    before = None if age_s is None else spec.now_ms() - round(float(age_s) * 1000)  # type: ignore[arg-type]
-    status = 0
-    count = len(ids) or queue.count_dead(before)
-    if not dry_run:
-        if not ids and count:
-            _confirm(f"Delete {count} dead jobs and their logs?", yes)
-        if ids:
-            gone: list[str] = []
-            status = each(talk, ids, lambda job_id: gone.append(queue.purge(job_id)))
-            count = len(gone)
-        else:
-            count = queue.purge_dead(before)
-    verb = "would be deleted" if dry_run else "deleted"
-    if talk.as_json:
-        talk.json({"count": count, "dry_run": dry_run})
-    else:
-        talk.answer(
-            str(count) if talk.quiet else f"{count} {'job' if count == 1 else 'jobs'} {verb}."
-        )
-    return status
-
-
-def _confirm(question: str, yes: bool) -> None:
-    """Ask a person; where there is none, --yes is needed."""
-    if yes:
-        return
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError("it needs a confirmation and there is no terminal", "Say --yes")
-    print(question + " [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise QueueError("nothing was deleted")
+    if ids:
+        return prune_named(queue, talk, ids, ("dead",), dry_run=dry_run)
+    return prune_selected(queue, talk, ("dead",), older_than, yes=yes, dry_run=dry_run)
 
 
 def _row(queue: Queue, job: Job, now: int) -> tuple[str, ...]:

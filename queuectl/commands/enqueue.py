@@ -24,6 +24,9 @@ examples:
   queuectl enqueue '{"command":"make","queue":"build","max_retries":0}'
   queuectl enqueue - < nightly.sh                 a script on standard input
   id=$(queuectl enqueue --delay 1h --timeout 10m "backup /srv")
+  queuectl enqueue --after "$id" "verify /srv"    only if that one completes
+  queuectl enqueue --file jobs.txt                a job a line
+  queuectl enqueue --wait "make test"; echo $?    7, if make exits 7
 """
 
 # flag, metavar, help; what they take is checked in one place, spec.OPTIONS.
@@ -39,6 +42,9 @@ FLAGS = (
     ("--cwd", "DIR", "the directory it runs in (the current one)"),
     ("--label", "TEXT", "a word to find it by"),
     ("--no-retry-on", "CODES", "exit codes after which it is not retried: 2,64"),
+    ("--unique", "KEY", "not if an unfinished job has this key; its id is printed then"),
+    ("--expires", "DUR", "cancel it if it has not been started by then"),
+    ("--slots", "N", "how many slots of its queue it takes (1)"),
 )
 
 
@@ -57,6 +63,15 @@ def arguments(parser: ArgumentParser) -> None:
         metavar="K[=V]",
         help="add or replace a variable; without a value, the caller's own",
     )
+    parser.add_argument(
+        "--after", action="append", metavar="ID", help="not before this job has completed"
+    )
+    parser.add_argument(
+        "--after-finished", action="append", metavar="ID", help="not before it ended, however"
+    )
+    parser.add_argument("--hold", action="store_true", help="not before it is released")
+    parser.add_argument("--file", metavar="F", help='a job a line, shell or JSON; "-" is stdin')
+    parser.add_argument("--wait", action="store_true", help="wait, and exit as the job did")
     parser.set_defaults(run=run)
 
 
@@ -74,22 +89,83 @@ def run(
     *,
     words: list[str],
     exact: list[str] | None,
-    env: list[str] | None,
-    queue_name: str | None,
+    file: str | None,
+    wait: bool,
     **flags: object,
 ) -> int:
-    """Store the job and print its id; warn where nobody will run it soon."""
-    defaults = spec.check({**flags, "queue": queue_name, "env": _environment(env)}, _flag)
-    options = {**defaults, **_what(words, exact)}
-    job_id = queue.insert([options])[0]
-    if talk.as_json:
+    """Store the job (or a file of them) and print its id; warn where nobody will run it soon."""
+    defaults = spec.check(options(flags), _flag)
+    if file is not None:
+        return _enqueue_file(queue, talk, file, defaults, words=words, exact=exact, wait=wait)
+    asked = {**defaults, **_what(words, exact)}
+    ((job_id, new),) = queue.insert([asked])
+    if not new:
+        talk.warn(f"job {job_id} is unfinished and has the key {asked['unique']!r}: nothing new")
+    if talk.as_json and not wait:
         from queuectl.render import job_json
 
         talk.json(job_json(queue.job(job_id), queue.place))
-    else:
-        talk.answer(job_id)
-    _remark(queue, talk, options)
+    elif not talk.as_json:
+        talk.answer(job_id, flush=wait)
+    _remark(queue, talk, asked)
+    return _wait(queue, talk, job_id) if wait else 0
+
+
+def options(flags: dict[str, object]) -> dict[str, object]:
+    """Turn flags as argparse gives them into options as spec.OPTIONS has them."""
+    found = dict(flags)
+    found["queue"] = found.pop("queue_name")
+    found["env"] = _environment(found["env"])  # type: ignore[arg-type]
+    found["hold"] = True if found.get("hold") else None
+    for key in ("after", "after_finished"):
+        if found.get(key):
+            found[key] = ",".join(found[key])  # type: ignore[arg-type]
+    return found
+
+
+def _enqueue_file(
+    queue: Queue,
+    talk: Talk,
+    file: str,
+    defaults: dict[str, object],
+    *,
+    words: list[str],
+    exact: list[str] | None,
+    wait: bool,
+) -> int:
+    if words or exact is not None:
+        raise UsageError("--file takes its commands from the file")
+    if wait or "id" in defaults:
+        raise UsageError(f"--file and {'--wait' if wait else '--id'} exclude each other")
+    stored = queue.insert_file(file, defaults)
+    for job_id, _ in stored:
+        if talk.as_json:
+            from queuectl.render import job_json
+
+            talk.json(job_json(queue.job(job_id), queue.place))
+        else:
+            talk.answer(job_id)
+    if stored:
+        _remark(queue, talk, defaults)
     return 0
+
+
+def _wait(queue: Queue, talk: Talk, job_id: str) -> int:
+    """Wait for the job and give the status of its last run; 124 timed out, 125 no result."""
+    for job, _ in queue.wait([queue.job(job_id)]):
+        if talk.as_json:
+            from queuectl.render import job_json
+
+            talk.json(job_json(job, queue.place))
+        runs = queue.runs(job)
+        if runs and runs[-1].outcome == "timed_out":
+            return 124
+        if job.state == "cancelled" or not runs:
+            return 125
+        if job.signal is not None:
+            return 128 + job.signal
+        return 125 if job.exit_code is None else job.exit_code
+    return 125
 
 
 def _what(words: list[str], exact: list[str] | None) -> dict[str, object]:
@@ -136,5 +212,6 @@ def _remark(queue: Queue, talk: Talk, options: dict[str, object]) -> None:
     """Say what the person would want to know now."""
     if "at" in options and spec.is_past(options["at"]):
         talk.warn("--at lies in the past: it runs now")
-    if not queue.is_served(str(options.get("queue", "default"))):
-        talk.tip("No worker serves this queue. Start one: queuectl worker start")
+    name = str(options.get("queue", "default"))
+    if not queue.is_served(name):
+        talk.tip(f"No worker serves the queue {name}. Start one: queuectl worker start")

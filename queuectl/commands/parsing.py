@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from queuectl.errors import QueueError, UsageError
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import NoReturn
 
+    from queuectl.api import Queue
     from queuectl.render import Talk
 
 
@@ -75,6 +77,37 @@ def each(talk: Talk, ids: Iterable[str], do: Callable[[str], None]) -> int:
             talk.error(error)
             worst = min(worst or error.exit_code, error.exit_code)
     return worst
+
+
+def each_job(
+    queue: Queue, talk: Talk, ids: Iterable[str], do: Callable[[str], object], done: str
+) -> int:
+    """Do a thing to each named job and print the jobs it was done to; give the exit status."""
+    from queuectl.render import job_json
+
+    jobs = []
+
+    def act(job_id: str) -> None:
+        do(job_id)
+        jobs.append(queue.job(job_id))
+        if not talk.as_json:
+            talk.answer(job_id if talk.quiet else f"{done} job {job_id}.")
+
+    status = each(talk, ids, act)
+    if talk.as_json:
+        talk.json([job_json(job, queue.place) for job in jobs])
+    return status
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask a person; where there is none, --yes is needed. Raises UsageError, QueueError."""
+    if yes:
+        return
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError("it needs a confirmation and there is no terminal", "Say --yes")
+    print(question + " [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise QueueError("nothing was removed")
 
 
 def option(name: str, read: Callable[[object], object], value: object) -> object:

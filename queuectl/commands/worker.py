@@ -35,6 +35,7 @@ def arguments(parser: ArgumentParser) -> None:
             "run": ("run workers in the foreground", _run_arguments),
             "stop": ("stop all workers of this queue file", _stop_arguments),
             "list": ("list workers", _list_arguments),
+            "scale": ("set the background workers to exactly N", _scale_arguments),
         },
     )
 
@@ -49,7 +50,24 @@ def _start_arguments(parser: ArgumentParser) -> None:
 
 def _run_arguments(parser: ArgumentParser) -> None:
     _start_arguments(parser)
+    parser.add_argument(
+        "--burst",
+        action="store_true",
+        help="leave when nothing is processing, runnable or backing off",
+    )
+    parser.add_argument(
+        "--for", dest="for_text", metavar="DUR", help="start no job after this long"
+    )
+    parser.add_argument("--max-jobs", metavar="N", help="leave after so many starts")
     parser.set_defaults(run=run)
+
+
+def _scale_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("count", metavar="N", help="how many; 0 is allowed")
+    parser.add_argument(
+        "--queue", dest="queue_name", metavar="Q", help="the workers of these queues (all)"
+    )
+    parser.set_defaults(run=scale)
 
 
 def _stop_arguments(parser: ArgumentParser) -> None:
@@ -75,15 +93,46 @@ def start(queue: Queue, talk: Talk, *, count: str, queue_name: str | None) -> in
     return 0
 
 
-def run(queue: Queue, talk: Talk, *, count: str, queue_name: str | None) -> int:
-    """Run a pool in the foreground until it is stopped."""
+def run(
+    queue: Queue,
+    talk: Talk,
+    *,
+    count: str,
+    queue_name: str | None,
+    burst: bool,
+    for_text: str | None,
+    max_jobs: str | None,
+) -> int:
+    """Run a pool in the foreground until it is stopped, or its time or its work is over."""
+    for_s = option("--for", values.duration, for_text)
+    jobs = option("--max-jobs", values.positive, max_jobs)
     wanted, queues = _prepare(queue, count, queue_name)
 
     def up(text: str) -> None:
         if text != "up":
             talk.error(QueueError(text))
 
-    return queue.run_workers(wanted, queues, up)
+    return queue.run_workers(
+        wanted,
+        queues,
+        burst=burst,
+        for_s=for_s,  # type: ignore[arg-type]
+        max_jobs=jobs,  # type: ignore[arg-type]
+        up=up,
+    )
+
+
+def scale(queue: Queue, talk: Talk, *, count: str, queue_name: str | None) -> int:
+    """Set the background workers of that queue list to exactly N: fit for cron."""
+    wanted, queues = _prepare(queue, count, queue_name, least=0)
+    before, after = queue.scale_workers(wanted, queues)
+    if talk.as_json:
+        talk.json({"before": before, "after": after})
+    elif before == after:
+        talk.answer(f"{after} {_workers(after)} as before.")
+    else:
+        talk.answer(f"{after} {_workers(after)}, {before} before.")
+    return 0
 
 
 def stop(queue: Queue, talk: Talk, *, timeout: str | None, now: bool, no_wait: bool) -> int:
@@ -134,12 +183,14 @@ def list_workers(queue: Queue, talk: Talk) -> int:
     return 0
 
 
-def _prepare(queue: Queue, count: str, queue_name: str | None) -> tuple[int, str | None]:
+def _prepare(
+    queue: Queue, count: str, queue_name: str | None, least: int = 1
+) -> tuple[int, str | None]:
     """Check what a pool is to be."""
     job_id = config.inside_job()
     if job_id is not None:
         raise UsageError(f"workers cannot be started from inside a job (job {job_id})")
-    wanted = option("--count", values.positive, count)
+    wanted = option("--count", values.positive if least else values.count, count)
     if int(wanted) > MAX_WORKERS:  # type: ignore[call-overload]
         raise UsageError(f"--count is at most {MAX_WORKERS}")
     names = option("--queue", values.names, queue_name)

@@ -52,7 +52,7 @@ def _parent(db: Db, job_id: str, needs: str, child: object) -> Parent:
     row = db.execute(f"SELECT seq, id, state FROM job WHERE {column} = ?", (job_id,)).fetchone()
     if row is None or row[1] != job_id:
         raise NotFound(f"there is no job {job_id!a} to wait for", "Nothing was stored")
-    return Parent(*row, needs)
+    return Parent(row[0], row[1], row[2], needs)
 
 
 def link(db: Db, child: int, found: Sequence[Parent], now: int) -> None:

@@ -14,7 +14,7 @@ from queuectl.storage import graph, limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from queuectl.job import Job
     from queuectl.lifecycle import Outcome, Verdict
@@ -138,7 +138,7 @@ def seq_of(db: Db, job_id: str) -> int | None:
     return row[0] if row else None
 
 
-def insert(db: Db, rows: Sequence[Mapping[str, object]], now: int) -> list[tuple[str, bool]]:
+def insert(db: Db, rows: Iterable[Mapping[str, object]], now: int) -> list[tuple[str, bool]]:
     """Insert jobs; give for each its id, and whether it is new or holds the same unique key.
 
     Each row brings its `environment`, which is stored once, and its `parents`.

@@ -163,11 +163,11 @@ def queues(db: Db) -> list[Mapping[str, object]]:
 
 def _running(db: Db, queue: str) -> list[int]:
     """List running jobs of a queue, once for each slot that they count for."""
-    rows = db.execute("SELECT seq, slots FROM job WHERE state = 'processing' AND queue = ?", (queue,))
+    rows = db.execute(
+        "SELECT seq, slots FROM job WHERE state = 'processing' AND queue = ?", (queue,)
+    )
     return [seq for seq, slots in rows.fetchall() for _ in range(slots)]
 
 
 def _add(db: Db, queue: str, place: int, name: str, job: int | None, *, retired: int) -> None:
-    db.execute(
-        "INSERT INTO slot VALUES (?, ?, ?, ?, ?)", (queue, place, name, job, retired)
-    )
+    db.execute("INSERT INTO slot VALUES (?, ?, ?, ?, ?)", (queue, place, name, job, retired))

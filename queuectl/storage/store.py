@@ -13,7 +13,7 @@ from queuectl.storage.sqlite import Connection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from queuectl.job import Job, PoolRecord, Run, WorkerRecord
     from queuectl.lifecycle import Outcome, Verdict
@@ -36,7 +36,7 @@ class Storage:
 
     # -- what people do to jobs ------------------------------------------------------------
 
-    def insert(self, rows: Sequence[Mapping[str, object]], now: int) -> list[tuple[str, bool]]:
+    def insert(self, rows: Iterable[Mapping[str, object]], now: int) -> list[tuple[str, bool]]:
         """Store jobs, all or none; give for each its id, and False where an unfinished job with
         its unique key is there already: that one's id then.
 

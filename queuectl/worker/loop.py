@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from queuectl.job import Job
-    from queuectl.worker.shift import Permits, Shift
     from queuectl.place import Place
+    from queuectl.worker.shift import Permits, Shift
 
 
 @dataclass(frozen=True)
