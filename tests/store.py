@@ -7,8 +7,11 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import traceback
 import unittest
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from queuectl import spec
 from queuectl.job import Job, WorkerRecord
@@ -93,3 +96,30 @@ def enlist(store: Storage) -> WorkerRecord:
     }  # fmt: skip
     pool = store.enlist_pool(seat)
     return store.enlist_worker({**seat, "pool": pool.id})
+
+
+def all_at_once(count: int, do: Callable[[], object]) -> list[int]:
+    """Do a thing in so many processes, all let go at one moment; give their exit statuses."""
+    gate, opener = os.pipe()
+    children = []
+    for _ in range(count):
+        pid = os.fork()
+        if pid == 0:
+            _child(gate, opener, do)
+        children.append(pid)
+    os.close(gate)
+    os.close(opener)
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+
+
+def _child(gate: int, opener: int, do: Callable[[], object]) -> NoReturn:
+    status = 1
+    try:
+        os.close(opener)
+        os.read(gate, 1)  # the end of the pipe: the last opener is gone
+        do()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)

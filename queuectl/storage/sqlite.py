@@ -14,7 +14,7 @@ import os
 import sqlite3
 
 from queuectl.errors import Busy, Full, Gone, QueueError, Refused
-from queuectl.place import Place, check_database, open_state
+from queuectl.place import MARKER, Place, check_database, open_state
 from queuectl.storage import lock, migrate
 
 TYPE_CHECKING = False
@@ -31,6 +31,7 @@ class Connection:
 
     def __init__(self, place: Place) -> None:
         self.place = place
+        _refuse_foreign(place)
         self._lock = open_state(place)
         try:
             self.db = self._open()
@@ -79,14 +80,20 @@ class Connection:
         with _Locked(self._lock):
             try:
                 have = migrate.version(db)
+                if have == migrate.VERSION:
+                    return  # another client was faster
                 if have == 0:
+                    migrate.keep_copy(db, self.place)
                     os.chmod(self.place.db, 0o600)
                     db.execute("PRAGMA journal_mode = WAL")
                 db.execute("BEGIN IMMEDIATE")
-                migrate.migrate(db, have)
+                migrate.migrate(db, have, self.place)
                 db.execute("COMMIT")
             except sqlite3.Error as error:
                 raise _explained(error, self.place) from None
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
 
     def close(self) -> None:
         """Close the connection; the last one out checkpoints, so it needs the lock.
@@ -185,6 +192,28 @@ class _Locked:
 
     def __exit__(self, *_: object) -> None:
         lock.release(self._fd)
+
+
+def _refuse_foreign(place: Place) -> None:
+    """Refuse a file that is not ours before a directory is made beside it.
+
+    Immutable: it leaves no -wal, takes no lock and checkpoints nothing. It may see an old
+    header, so what it lets pass is looked at again, properly.
+    """
+    found = check_database(place)
+    if not found or not found.st_size or os.path.lexists(os.path.join(place.state, MARKER)):
+        return
+    from urllib.parse import quote
+
+    name = f"file:{quote(os.fsencode(place.db))}?immutable=1"
+    db = sqlite3.connect(name, uri=True, isolation_level=None)
+    try:
+        migrate.version(db)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+            raise _explained(error, place) from None
+    finally:
+        db.close()
 
 
 def _connect(path: str) -> sqlite3.Connection:
