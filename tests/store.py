@@ -32,8 +32,8 @@ def temporary(test: unittest.TestCase) -> Path:
 
 def row(now: int = NOW, **options: object) -> dict[str, object]:
     """Give the row of a job with these options, as an enqueue would store it."""
-    checked = spec.check({"command": "true", **options}, str)
-    return spec.complete(checked, {}, "/", now)
+    checked = spec.check({"command": "true", "cwd": "/", **options}, str)
+    return spec.complete(checked, {}, now)
 
 
 class StoreTest(unittest.TestCase):
@@ -54,7 +54,7 @@ class StoreTest(unittest.TestCase):
 
     def add(self, now: int = NOW, **options: object) -> str:
         """Store a job and give its id."""
-        return self.store.insert([row(now, **options)], now)[0]
+        return self.store.insert([row(now, **options)], now)[0][0]
 
     def serving(self, queue: str) -> WorkerRecord:
         """Give the worker as one that serves a single queue."""

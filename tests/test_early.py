@@ -14,7 +14,7 @@ from queuectl.errors import QueueError, Refused
 from queuectl.lifecycle import Kind, Outcome, decide
 from queuectl.place import Place
 from queuectl.storage import Storage, early
-from tests.store import NOW, all_at_once, enlist, temporary
+from tests.store import NOW, all_at_once, enlist, row, temporary
 
 TABLE = """CREATE TABLE jobs (id TEXT PRIMARY KEY, command TEXT NOT NULL, state TEXT,
     attempts INTEGER, max_retries INTEGER, created_at TEXT, updated_at TEXT)"""
@@ -82,9 +82,7 @@ class EarlyTest(unittest.TestCase):
 
     def test_our_counter_goes_on_behind_the_numbers(self) -> None:
         self.write(*ROWS)
-        from tests.store import row
-
-        self.assertGreater(int(self.open().insert([row()], NOW)[0]), 12)
+        self.assertGreater(int(self.open().insert([row()], NOW)[0][0]), 12)
 
     def test_dead_ones_can_be_retried(self) -> None:
         self.write(*ROWS)

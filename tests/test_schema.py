@@ -98,7 +98,7 @@ class IdsTest(StoreTest):
         self.assertEqual(self.add(), "4")
         again = Storage(self.place)
         self.addCleanup(again.close)
-        self.assertEqual(again.insert([row()], NOW), ["5"])
+        self.assertEqual(again.insert([row()], NOW), [("5", True)])
 
     def test_an_own_id_is_kept_and_does_not_disturb_the_count(self) -> None:
         self.assertEqual([self.add(), self.add(id="nightly"), self.add()], ["1", "nightly", "3"])

@@ -102,7 +102,7 @@ class FenceTest(StoreTest):
         following = self.add()
         outcome = Outcome(Kind.FAILED)
         verdict = decide(stale, outcome, NOW)
-        happened, job = self.store.finish(stale, outcome, verdict, NOW, self.worker)
+        happened, _, job = self.store.finish(stale, outcome, verdict, NOW, self.worker)
         self.assertFalse(happened)
         assert job is not None
         self.assertEqual(job.id, following)

@@ -82,7 +82,8 @@ def put(db: sqlite3.Connection, place: Place, rows: list[tuple[object, ...]]) ->
     if not rows:
         return
     now = time.time_ns() // 1_000_000
-    environment = config.captured_environment("all", {})
+    env = keep_environment(db, config.captured_environment("all", {}))
+    db.execute("UPDATE environment SET uses = uses + ? WHERE id = ?", (len(rows), env))
     umask = os.umask(0o077)
     os.umask(umask)
     shared = {
@@ -90,7 +91,7 @@ def put(db: sqlite3.Connection, place: Place, rows: list[tuple[object, ...]]) ->
         "backoff_max_s": config.resolve("backoff-max", {})[0],
         "cwd": os.fsencode(os.path.dirname(place.db)),
         "umask": umask,
-        "env": keep_environment(db, environment, len(rows)),
+        "env": env,
     }
     ids: set[str] = set()
     found = [_job(row, ids, now) for row in rows]
