@@ -257,7 +257,7 @@ class Queue:
 
     def is_served(self, queue: str) -> bool:
         """Say whether a living worker takes jobs of this queue."""
-        return any(not w.queues or queue in w.queues for w in self.workers())
+        return wake.is_served(self.place, queue)
 
     def start_workers(self, count: int = 1, queues: str | None = None) -> None:
         """Start a pool in the background; return when its workers are up.

@@ -154,7 +154,7 @@ def build_parser(name: str | None) -> argparse.ArgumentParser:
                 nearest(name, list(COMMANDS)) or "To see them: queuectl --help",
             )
         module = import_module(f"queuectl.commands.{name}")
-        commands = parser.add_subparsers(dest="command_word", parser_class=Parser)
+        commands = parser.add_subparsers(dest="command_word", parser_class=Parser, prog=parser.prog)
         command = commands.add_parser(name, description=COMMANDS[name], allow_abbrev=False)
         command.examples = module.EXAMPLES
         module.arguments(command)

@@ -125,6 +125,30 @@ def ring_all(place: Place) -> None:
             _ring(os.path.join(folder, name))
 
 
+def is_served(place: Place, queue: str) -> bool:
+    """Say whether a living worker takes jobs of this queue: its bell has somebody who listens.
+
+    The register knows too, but reading it costs an enqueue more than storing the job.
+    """
+    shelves = (_BUSY, _IDLE, _BUSY)  # again, for one that has just moved
+    names = {name for shelf in shelves for name in _listed(os.path.join(place.run, shelf))}
+    for name in names:
+        served = name.partition("+")[2]
+        if served == ALL or queue in served.split(","):
+            paths = [os.path.join(place.run, shelf, name) for shelf in shelves]
+            if any(_has_reader(path) for path in paths):
+                return True
+    return False
+
+
+def _has_reader(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW))
+    except OSError:
+        return False
+    return True
+
+
 def _ring(path: str, moved_to: str | None = None) -> bool:
     """Write a byte into a FIFO that somebody reads; say whether it was ours to ring.
 

@@ -214,4 +214,5 @@ def _remark(queue: Queue, talk: Talk, options: dict[str, object]) -> None:
         talk.warn("--at lies in the past: it runs now")
     name = str(options.get("queue", "default"))
     if not queue.is_served(name):
-        talk.tip(f"No worker serves the queue {name}. Start one: queuectl worker start")
+        talk.warn(f"no worker serves the queue {name}")
+        talk.tip("Start one: queuectl worker start")

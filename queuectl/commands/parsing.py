@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from queuectl.errors import QueueError, UsageError
+from queuectl.render import terminal_width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +22,11 @@ class Parser(argparse.ArgumentParser):
 
     examples = ""
 
+    def __init__(self, *words: str, **options: object) -> None:
+        """Take what argparse takes."""
+        options.setdefault("formatter_class", _formatter)
+        super().__init__(*words, **options)  # type: ignore[arg-type]
+
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage and leaving."""
         raise UsageError(message, f"For help: queuectl help {self.prog.partition(' ')[2]}".rstrip())
@@ -28,6 +34,11 @@ class Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         """Put the examples first: they are what people look for."""
         return (self.examples.strip() + "\n\n" if self.examples else "") + super().format_help()
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    # With a width given, argparse does not load shutil (and with it bz2, lzma and zlib).
+    return argparse.HelpFormatter(prog, width=(terminal_width() or 80) - 2)
 
 
 def add_globals(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +60,11 @@ def add_actions(
 ) -> None:
     """Add the second words of a command, such as the `list` of `dlq list`."""
     words = parser.add_subparsers(
-        dest="action_word", metavar="|".join(actions), required=True, parser_class=Parser
+        dest="action_word",
+        metavar="|".join(actions),
+        required=True,
+        parser_class=Parser,
+        prog=parser.prog,
     )
     for name, (summary, arguments) in actions.items():
         action = words.add_parser(name, description=summary, help=summary, allow_abbrev=False)

@@ -6,7 +6,6 @@ The table of an early tool of this name is imported on the way (see early.py).
 from __future__ import annotations
 
 import sqlite3
-from importlib.resources import files
 
 from queuectl.errors import Refused
 
@@ -76,6 +75,8 @@ def _is_early(db: sqlite3.Connection) -> bool:
 
 
 def _scripts() -> list[tuple[int, str]]:
+    from importlib.resources import files  # brings typing and tempfile: not for every enqueue
+
     folder = files("queuectl.storage") / "migrations"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return [(int(name[:4]), (folder / name).read_text(encoding="utf-8")) for name in names]
