@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from queuectl import spec
+from queuectl import Queue, spec
 from queuectl.job import Job, WorkerRecord
 from queuectl.lifecycle import Kind, Outcome, State, decide
 from queuectl.place import Place
@@ -86,6 +86,29 @@ class StoreTest(unittest.TestCase):
         found = self.store.job(job_id)
         self.assertEqual(found.state, state)
         return found
+
+
+class ClockTest(unittest.TestCase):
+    """A test that enqueues through the API and plays the worker, with a clock that it moves."""
+
+    def setUp(self) -> None:
+        self.queue = Queue(str(temporary(self) / "q.db"))
+        self.addCleanup(self.queue.close)
+        self.storage = self.queue.storage
+        self.worker = enlist(self.storage)
+        self.now = 0
+
+    def claim(self) -> Job | None:
+        """Claim what is next at `self.now`, which is never before the clock of the API."""
+        self.now = max(self.now, spec.now_ms())
+        return self.storage.claim(self.worker, self.now)
+
+    def finish(self, job: Job | None, kind: Kind, exit_code: int = 0) -> None:
+        """End a run as its worker would; it must be that worker's to end."""
+        assert job is not None
+        outcome = Outcome(kind, exit_code=exit_code, duration_s=0.0)
+        verdict = decide(job, outcome, self.now)
+        self.assertTrue(self.storage.finish(job, outcome, verdict, self.now, None)[0])
 
 
 def enlist(store: Storage) -> WorkerRecord:
