@@ -124,17 +124,21 @@ def _parse(name: str | None, ours: list[str], exact: list[str] | None) -> argpar
         ours = [*ours, "--", *exact]
     values, unknown = parser.parse_known_args(ours)
     if unknown:
-        explain = getattr(module, "explain_unknown", None)
-        raise UsageError(*(explain(unknown) if explain else _unknown(unknown)))
-    del values.module
+        explain = getattr(module, "explain_unknown", lambda *_: None)
+        typed = [word for word in ours if word in {*unknown, *getattr(values, "words", ())}]
+        raise UsageError(*(explain(unknown, typed) or _unknown(unknown[0], values.flags)))
+    del values.module, values.flags
     if takes_exact:
         values.exact = exact
     return values
 
 
-def _unknown(words: list[str]) -> tuple[str, str]:
-    kind = "flag" if words[0].startswith("-") else "argument"
-    return f"unknown {kind} {words[0]}", ""
+def _unknown(word: str, flags: list[str]) -> tuple[str, str]:
+    if not word.startswith("-"):
+        return f"unknown argument {word!r}", ""
+    from queuectl.values import nearest
+
+    return f"unknown flag {word}", nearest(word, flags) if word.startswith("--") else ""
 
 
 def build_parser(name: str | None) -> argparse.ArgumentParser:

@@ -23,10 +23,14 @@ SETTINGS: dict[str, tuple[str, Callable[[object], object], str]] = {
     "capture-env": ("all", values.text, "all, or the variables that jobs keep (at enqueue)"),
     "backoff-jitter": ("0", values.number, "lengthen a backoff by up to this part of it"),
     "kill-grace": ("10s", values.duration, "time between TERM and KILL (at each run)"),
-    "shell": ("/bin/sh", values.text, "what runs a command line, called with -c (at each run)"),
+    "shell": ("/bin/sh", values.filled, "what runs a command line, called with -c (at each run)"),
     "log-max-size": ("64MiB", values.size, "the part of a run's output that is kept"),
-    "on-dead": ("none", values.optional(values.text), "a command that gets a dead job's JSON"),
-    "on-finish": ("none", values.optional(values.text), "a command that gets an ended job's JSON"),
+    "on-dead": ("none", values.optional(values.filled), "a command; gets a dead job's JSON"),
+    "on-finish": (
+        "none",
+        values.optional(values.filled),
+        "a command; gets an ended job's JSON",
+    ),
     "poll-interval": ("1s", values.length, "how often idle workers look by themselves (live)"),
     "keep-completed": (
         "none",

@@ -21,20 +21,22 @@ MAX_KEY = 1024
 
 
 def _command(value: object) -> str:
-    return values.text(value)
+    return values.text(value, values.MAX_ARGUMENT - 1)
 
 
 def _argv(value: object) -> list[str]:
-    if not isinstance(value, list) or not value:
+    if not isinstance(value, list):
         raise ValueError("takes a list of words")
-    return [values.text(word) for word in value]
+    if not value:
+        raise ValueError("is empty")
+    return [_command(word) for word in value]
 
 
 def _environment(value: object) -> dict[str, str | None]:
     if not isinstance(value, dict):
         raise ValueError("takes an object of names and values")
     for name, content in value.items():
-        if not name or "=" in name or "\0" in name:
+        if not values.text(name) or "=" in name:
             raise ValueError(f"{name!a} is no name of a variable")
         if content is not None:
             values.text(content)
@@ -70,7 +72,7 @@ OPTIONS: dict[str, Callable[[object], object]] = {
     "max_retries": values.count,
     "backoff_base": values.number,
     "timeout": values.optional(values.length),
-    "cwd": values.text,
+    "cwd": values.filled,
     "env": _environment,
     "label": values.text,
     "no_retry_on": values.exit_codes,
@@ -173,7 +175,9 @@ def _kept_environment(options: Mapping[str, object], settings: Mapping[str, str]
 def _what_to_run(options: Mapping[str, object]) -> tuple[str, str | None]:
     argv = options.get("argv")
     command = options.get("command")
-    if (command is None) == (argv is None):
+    if command is not None and argv is not None:
+        raise UsageError("a command and an argv exclude each other")
+    if command is None and argv is None:
         raise UsageError("there is no command", 'To enqueue one: queuectl enqueue "make test"')
     if argv is None:
         if not str(command).strip():

@@ -23,8 +23,8 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 6048
 _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
-def text(value: object) -> str:
-    """Take a string that a terminal, JSON and SQLite can all hold."""
+def text(value: object, limit: int = MAX_TEXT) -> str:
+    """Take a string that a terminal, JSON and SQLite can all hold, of `limit` bytes at most."""
     if not isinstance(value, str):
         raise ValueError(f"takes text, not {_shown(value)}")
     if "\0" in value:
@@ -33,9 +33,17 @@ def text(value: object) -> str:
         size = len(value.encode("utf-8"))
     except UnicodeEncodeError:
         raise ValueError("is not valid UTF-8") from None
-    if size > MAX_TEXT:
-        raise ValueError(f"is {size} bytes long; at most {MAX_TEXT} are taken")
+    if size > limit:
+        raise ValueError(f"is {size} bytes long; at most {limit} are taken")
     return value
+
+
+def filled(value: object) -> str:
+    """Take a string that is not blank."""
+    found = text(value)
+    if not found.strip():
+        raise ValueError("is empty")
+    return found
 
 
 def count(value: object) -> int:
@@ -217,7 +225,7 @@ def nearest(word: str, known: list[str]) -> str:
     """Give a hint that names the known word closest to a mistyped one, or the empty string."""
     from difflib import get_close_matches
 
-    close = get_close_matches(word, known, n=1, cutoff=0.5)
+    close = get_close_matches(word, known, n=1, cutoff=0.65)
     return f"Did you mean {close[0]}?" if close else ""
 
 

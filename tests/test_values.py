@@ -14,6 +14,7 @@ BIG = 10**18
 # reader -> what it takes, and as what.
 GOOD: tuple[tuple[Callable[[object], object], tuple[tuple[object, object], ...]], ...] = (
     (values.text, (("", ""), ("a b\n", "a b\n"), ("ä€😀", "ä€😀"), ("x" * 65_536, "x" * 65_536))),
+    (values.filled, (("a", "a"), (" a ", " a "))),
     (values.count, (("0", 0), (0, 0), ("007", 7), ("+3", 3), (10**9, 10**9), ("-0", 0))),
     (values.positive, (("1", 1), (5, 5))),
     (values.whole, (("-5", -5), (-5, -5), ("1000000000", 10**9), ("-1000000000", -(10**9)))),
@@ -62,6 +63,7 @@ _NO_NUMBER = (
 
 BAD: tuple[tuple[Callable[[object], object], tuple[object, ...]], ...] = (
     (values.text, (5, None, True, [], {}, "a\0b", "\udcff", "x" * 65_537, "ä" * 32_769)),
+    (values.filled, ("", " ", "\n\t", "a\0", 5, None, "\udcff")),
     (values.count, (*_NO_WHOLE, "-1", -1)),
     (values.positive, (*_NO_WHOLE, "0", 0, "-1")),
     (values.whole, _NO_WHOLE),

@@ -75,12 +75,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def explain_unknown(words: list[str]) -> tuple[str, str]:
-    """Explain a word that is no flag of ours: most often the command was not quoted."""
-    return (
-        f"unknown flag {words[0]}",
-        'If it is part of the command, quote that: "ls -l", or -- ls -l',
-    )
+def explain_unknown(unknown: list[str], typed: list[str]) -> tuple[str, str] | None:
+    """Explain a flag behind the command: most often the command was not quoted."""
+    return None if typed[0] == unknown[0] else (_quote(typed), "")
 
 
 def run(
@@ -175,14 +172,19 @@ def _what(words: list[str], exact: list[str] | None) -> dict[str, object]:
             raise UsageError(f"a command stands before -- and after it: {words[0]!r}")
         return spec.check({"argv": exact}, lambda _: "the command")
     if len(words) > 1:
-        line = " ".join(words)
-        raise UsageError(f'quote the command: queuectl enqueue "{line}", or: -- {line}')
+        raise UsageError(_quote(words))
     if not words:
         raise UsageError("there is no command", 'To enqueue one: queuectl enqueue "make test"')
     text = _script() if words[0] == "-" else words[0]
     if spec.looks_like_json(text) and words[0] != "-":
         return spec.from_json(text)
     return spec.check({"command": text}, lambda _: "the command")
+
+
+def _quote(words: list[str]) -> str:
+    line = " ".join(words)
+    shown = line if len(line) <= 200 else line[:200] + "…"
+    return f'quote the command: queuectl enqueue "{shown}", or: -- {shown}'
 
 
 def _script() -> str:

@@ -28,7 +28,9 @@ HEAD = ("ID", "STATE", "QUEUE", "RUNS", "WHEN", "COMMAND")
 
 def arguments(parser: ArgumentParser) -> None:
     """Declare what `list` takes."""
-    parser.add_argument("--state", choices=[*State], help="only jobs in this state")
+    parser.add_argument(
+        "--state", choices=[str(state) for state in State], help="only jobs in this state"
+    )
     parser.add_argument("--queue", dest="queue_name", metavar="Q", help="only jobs of this queue")
     parser.add_argument("--label", metavar="TEXT", help="only jobs with this label")
     parser.add_argument("--since", metavar="DUR", help="only jobs touched in the last DUR")

@@ -10,7 +10,7 @@ from queuectl.render import terminal_width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import NoReturn
 
     from queuectl.api import Queue
@@ -26,6 +26,15 @@ class Parser(argparse.ArgumentParser):
         """Take what argparse takes."""
         options.setdefault("formatter_class", _formatter)
         super().__init__(*words, **options)  # type: ignore[arg-type]
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Note the flags of the innermost parser, to name the one that is nearest to a typo."""
+        values, unknown = super().parse_known_args(args, namespace)
+        if not hasattr(values, "flags"):
+            values.flags = list(self._option_string_actions)
+        return values, unknown
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage and leaving."""
