@@ -23,12 +23,17 @@ if TYPE_CHECKING:
 class Storage:
     """An open queue file. Not for use across a fork: close it before, open another after."""
 
-    def __init__(self, place: Place) -> None:
-        self._at = Connection(place)
+    def __init__(self, place: Place, *, flushed_later: bool = False) -> None:
+        """Open the file at a place; with `flushed_later` it is for the caller to `flush`."""
+        self._at = Connection(place, flushed_later)
 
     def close(self) -> None:
         """Let the file go."""
         self._at.close()
+
+    def flush(self) -> None:
+        """Make what was recorded safe from a power cut. Raises QueueError."""
+        self._at.flush()
 
     def check_same_file(self) -> None:
         """Raise Gone where the database was removed or replaced under us."""

@@ -12,7 +12,7 @@ from queuectl import config, logs
 from queuectl.errors import Full, Gone, QueueError, Refused
 from queuectl.lifecycle import Kind, Outcome, decide
 from queuectl.storage import Storage
-from queuectl.wake import Bell, ring_idle
+from queuectl.wake import Bell, ring_all, ring_idle
 from queuectl.worker import process, tree, upkeep
 from queuectl.worker.alive import Seat
 from queuectl.worker.journal import tell
@@ -63,26 +63,30 @@ class Worker:
         self._ear = ear
         self._seat = Seat(place, "worker")
         self._seat.open_exec_lock()
-        self._storage = Storage(place)
+        self._null_fd = os.open(os.devnull, os.O_RDONLY)
+        self._storage = Storage(place, flushed_later=True)
         record = self._seat.record(_now()) | {"pool": post.pool_id}
         self._me = self._storage.enlist_worker(record)
         self._bell = Bell(place, self._seat.token, self._me.queues)
         ear.attach(self._bell)
         self._environments: dict[int | None, dict[bytes, bytes]] = {}
         self._trouble = ""
-        self._settings = self._storage.settings()
-        self._poll_s = self._length("poll-interval")
+        self._stored: dict[str, str] | None = None
+        self._settings: dict[str, object] = {}
+        self._read_settings()
+        self._unrung: Callable[[], None] | None = None
 
     def work(self) -> None:
         """Claim, run and record until there is a reason to leave."""
         try:
             while not self._leaving():
                 job = self._claim()
+                if job is None and not self._leaving():
+                    self._idle()
                 while job:
                     outcome = self._run(job)
                     job = self._record(job, outcome) if outcome else None
-                if not self._leaving():
-                    self._idle()
+                self._flush()
         except Gone as error:
             tell(self._place, f"{error}; leaving")
 
@@ -95,6 +99,7 @@ class Worker:
             tell(self._place, str(error))
         self._bell.close()
         self._seat.leave()
+        os.close(self._null_fd)
 
     def _leaving(self) -> bool:
         return self._done or self._ear.orphaned or self._ear.level >= DRAIN
@@ -107,7 +112,9 @@ class Worker:
                 return None
             now = _now()
             if not self._has_work(now):
-                self._done = self._burst and self._storage.is_quiet(self._me, now)
+                if self._burst and self._storage.is_quiet(self._me, now):
+                    self._done = True
+                    ring_all(self._place)  # the others need not find out by themselves
                 return None
             job = self._storage.claim(self._me, now) if self._may_start() else None
             self._trouble = ""
@@ -144,8 +151,7 @@ class Worker:
     def _idle(self) -> None:
         """Wait for a ring, for the next job that is due, or for the poll."""
         try:
-            self._settings = self._storage.settings()
-            self._poll_s = self._length("poll-interval")
+            self._read_settings()
             self._storage.check_same_file()
             self._bell.idle(True)
             now = _now()
@@ -160,7 +166,7 @@ class Worker:
 
     def _run(self, job: Job) -> Outcome | None:
         """Run a job with its log; None where the run was given up as one that cannot end."""
-        self._settings = self._storage.settings()
+        self._read_settings()
         try:
             log_fd, log_start = logs.open_for_run(self._place, job)
         except (OSError, Refused) as error:
@@ -169,7 +175,7 @@ class Worker:
             outcome = process.run(
                 self._command(job, log_fd),
                 self._ear,
-                lambda text: self._seat.note(f"{text} {job.run}"),
+                lambda text: self._started(f"{text} {job.run}"),
                 lambda: self._orders(job),
                 lambda what: self._storage.mark_stuck(job, what),
             )
@@ -182,24 +188,50 @@ class Worker:
         return Outcome(**{**vars(outcome), "log_start": log_start, "log_end": log_end})
 
     def _command(self, job: Job, log_fd: int) -> process.Command:
-        shell = os.fsencode(str(self._setting("shell")))
+        shell = os.fsencode(str(self._settings["shell"]))
         argv = [os.fsencode(arg) for arg in json.loads(job.argv)] if job.argv else None
         return process.Command(
             argv=argv or [shell, b"-c", job.command.encode()],
             cwd=job.cwd,
             environment=self._environment(job),
             umask=job.umask,
+            null_fd=self._null_fd,
             log_fd=log_fd,
             timeout_s=job.timeout_s,
             grace_s=self._length("kill-grace"),
             poll_s=self._poll_s,
         )
 
-    def _setting(self, key: str) -> object:
-        return config.resolve(key, self._settings)[0]
+    def _read_settings(self) -> None:
+        """Read the settings; working out what they mean is left until one has changed."""
+        stored = self._storage.settings()
+        if stored != self._stored:
+            self._stored = stored
+            self._settings = {key: config.resolve(key, stored)[0] for key in config.SETTINGS}
+            self._poll_s = self._length("poll-interval")
 
     def _length(self, key: str) -> float:
-        return float(self._setting(key))  # type: ignore[arg-type]
+        return float(self._settings[key])  # type: ignore[arg-type]
+
+    def _started(self, session: str) -> None:
+        """Note the session of a job that has just started, then do what could wait for that."""
+        self._seat.note(session)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Make the last record safe from a power cut, and only then tell those who wait for it.
+
+        It is done while the next job already runs: the disk's 200 to 300 µs cost no time.
+        """
+        if self._unrung is None:
+            return
+        try:
+            if self._settings["durability"] == "full":
+                self._storage.flush()
+        except QueueError as error:
+            self._complain(error)
+        self._unrung()
+        self._unrung = None
 
     def _environment(self, job: Job) -> dict[bytes, bytes]:
         """Build what the job finds in its environment; the stored part is decoded once."""
@@ -257,7 +289,7 @@ class Worker:
         self._trouble = ""
         if more and after is None:
             self._may_not_have()
-        upkeep.ring(self._place, verdict, opened)
+        self._unrung = lambda: upkeep.ring(self._place, verdict, opened)
         if not happened:
             tell(self._place, f"job {job.id} run {job.run} was no longer ours: not recorded")
         if outcome.pause_s:

@@ -38,6 +38,7 @@ class Command:
     cwd: bytes
     environment: Mapping[bytes, bytes]
     umask: int
+    null_fd: int
     log_fd: int
     timeout_s: float | None
     grace_s: float
@@ -76,11 +77,12 @@ def _start(command: Command) -> int:
     """Start the command and give the pid of its first process.
 
     close_fds=False keeps subprocess on vfork and off a scan of descriptors: all of ours are
-    close-on-exec, but for the lock that the job is to inherit.
+    close-on-exec, but for the lock that the job is to inherit. The null device is ours, not
+    subprocess.DEVNULL: opening it for each job took 100 to 170 µs.
     """
     process = subprocess.Popen(
         command.argv,
-        stdin=subprocess.DEVNULL,
+        stdin=command.null_fd,
         stdout=command.log_fd,
         stderr=command.log_fd,
         cwd=command.cwd,
