@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     talk = Talk(as_json="--json" in _before_dashes(words)[0])
     try:
-        status = _dispatch(words)
+        status = _run(words)
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
@@ -71,8 +71,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _drop_output()
         return 141  # as if SIGPIPE had ended us, like git
-    except SystemExit as leave:  # argparse has printed a help page or the version
-        return int(leave.code or 0)
     except OSError as error:
         _drop_output()
         return _fail(talk, QueueError(f"{error.filename or 'output'}: {error.strerror or error}"))
@@ -81,6 +79,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         told = QueueError(f"internal error: {error!r}", "For a traceback: QUEUECTL_DEBUG=1")
         return _fail(talk, told)
+
+
+def _run(words: list[str]) -> int:
+    try:
+        return _dispatch(words)
+    except SystemExit as leave:  # argparse has printed a help page or the version
+        return int(leave.code or 0)
 
 
 def _dispatch(words: list[str]) -> int:
