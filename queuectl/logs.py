@@ -38,6 +38,8 @@ def open_for_run(place: Place, job: Job) -> tuple[int, int]:
             _move_aside(path)
             fd = _open(path)
             found = os.fstat(fd)
+        if found.st_mode & 0o077:  # an early tool's
+            os.fchmod(fd, 0o600)
         if job.run > 1 and found.st_size:
             os.write(fd, _headline(path, found.st_size, job))
         os.set_blocking(fd, True)

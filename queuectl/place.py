@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 
 from queuectl.errors import QueueError, Refused
@@ -47,7 +48,10 @@ def open_state(place: Place) -> int:
         _make_state(place)
         fd = _open_directory(place.state)
     try:
-        _check_safe(place.state, os.fstat(fd))
+        found = os.fstat(fd)
+        _check_safe(place.state, found)
+        if os.major(found.st_dev) == 0:  # no disk of ours: memory, an overlay, or a network
+            refuse_network(place)
         if _marker(fd) != os.path.basename(place.db):
             _adopt(place, fd)
     except BaseException:
@@ -109,7 +113,7 @@ def _open_directory(path: str) -> int:
 
 
 def _make_state(place: Place) -> None:
-    refuse_network(place)
+    refuse_network(place)  # before anything is left there
     try:
         os.mkdir(place.state, 0o700)
         os.chmod(place.state, 0o700)
@@ -168,17 +172,17 @@ def _check_safe(path: str, found: os.stat_result) -> None:
         )
 
 
-def _file_system(directory: str) -> str | None:
+def _file_system(directory: str, table: str = "/proc/self/mountinfo") -> str | None:
     """Name the type of the file system that holds a directory; None where that is not known."""
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
-            mounts = [line.split() for line in table]
+        with open(table, encoding="utf-8", errors="surrogateescape") as lines:
+            mounts = [line.split() for line in lines]
     except OSError:
         return None
     best, kind = "", None
     for fields in mounts:
-        point = fields[4].encode().decode("unicode_escape", "replace")
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
         inside = directory == point or directory.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best):
-            best, kind = point, fields[fields.index("-") + 1]
+            best, kind = point, fields[fields.index("-", 6) + 1]
     return kind

@@ -19,6 +19,15 @@ VERSION = 1  # the number of the newest migration
 
 def version(db: sqlite3.Connection) -> int:
     """Give the schema version of a file of ours, 0 for one to be made ours; refuse any other."""
+    db.execute("BEGIN")  # one view of the file, which another client may just be migrating
+    try:
+        return _version(db)
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+def _version(db: sqlite3.Connection) -> int:
     application, found = db.execute(
         "SELECT application_id, user_version FROM pragma_application_id, pragma_user_version"
     ).fetchone()

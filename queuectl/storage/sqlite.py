@@ -52,13 +52,15 @@ class Connection:
             found = check_database(self.place)
         assert found is not None
         self._file = (found.st_dev, found.st_ino)
+        db = None
         try:
             db = _connect(self.place.db)
-            have = migrate.version(db)
-        except sqlite3.Error as error:
+            if migrate.version(db) < migrate.VERSION:
+                self._migrate(db)
+        except (sqlite3.Error, QueueError) as error:
+            if db:
+                self._let_go(db)  # a file that is refused is left without -wal and -shm
             raise _explained(error, self.place) from None
-        if have < migrate.VERSION:
-            self._migrate(db)
         if self._flushed_later:
             db.execute("PRAGMA synchronous = NORMAL")
         return db
@@ -131,8 +133,6 @@ class Connection:
                 db.execute("BEGIN IMMEDIATE")
                 migrate.migrate(db, have, self.place)
                 db.execute("COMMIT")
-            except sqlite3.Error as error:
-                raise _explained(error, self.place) from None
             finally:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
@@ -142,14 +142,17 @@ class Connection:
 
         Where somebody holds the lock for long, leave that to the end of the process.
         """
-        try:
-            with _Locked(self._lock, wait_s=1.0):
-                self.db.close()
-        except Busy:
-            pass
+        self._let_go(self.db)
         if self._wal_fd >= 0:
             os.close(self._wal_fd)
         os.close(self._lock)
+
+    def _let_go(self, db: sqlite3.Connection) -> None:
+        try:
+            with _Locked(self._lock, wait_s=1.0):
+                db.close()
+        except Busy:
+            pass
 
     def write(self) -> Write:
         """Open a write transaction: `with connection.write() as db: …`."""
