@@ -117,7 +117,8 @@ def options(flags: dict[str, object]) -> dict[str, object]:
     for key in ("after", "after_finished"):
         if found.get(key):
             found[key] = ",".join(found[key])  # type: ignore[arg-type]
-    return found
+    # What was not given is left out: to spec, a timeout of None lifts the one that is configured.
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _enqueue_file(
