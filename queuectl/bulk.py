@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # What a pipe brings is kept in memory up to this size, then in a temporary file.
 SPOOL_BYTES = 16 << 20
 TELL_EVERY = 10_000
+BATCH = 1000  # commands in one statement
+MAX_LINE = 8 * MAX_ARGUMENT  # a job in JSON is longer than its command
 
 
 class JobFile:
@@ -33,7 +35,7 @@ class JobFile:
         self._input = _standard_input() if name == "-" else _open(name)
 
     def check(self, defaults: Mapping[str, object], settings: Mapping[str, str]) -> int:
-        """Read everything, store nothing; give the number of jobs. Raises UsageError."""
+        """Read everything, store nothing; give the number of rows. Raises UsageError."""
         count = sum(1 for _ in self.rows(defaults, settings, spec.now_ms()))
         self._input.seek(0)
         return count
@@ -41,28 +43,42 @@ class JobFile:
     def rows(
         self, defaults: Mapping[str, object], settings: Mapping[str, str], now: int
     ) -> Iterator[dict[str, object]]:
-        """Give the row for each job. Raises UsageError that names the line."""
+        """Give the rows, shell lines in a row as one with many `commands`.
+
+        Raises UsageError that names the line.
+        """
         common = spec.complete({**defaults, "command": "true"}, settings, now)
         names: set[object] = set()
-        for number, raw in enumerate(self._input, 1):
-            self.line = number
-            if self.line % TELL_EVERY == 0:
-                self._progress(self.line)
-            line = raw.strip()
-            if not line or line.startswith(b"#"):
-                continue
+        commands: list[str] = []
+        for line in self._lines():
             try:
-                text = _text(line)
-                if not spec.looks_like_json(text):
-                    yield {**common, "command": text}
+                if not line.startswith(b"{") or not spec.looks_like_json(_text(line)):
+                    commands.append(_shell_line(line))
+                    if len(commands) == BATCH:
+                        yield {**common, "commands": commands}
+                        commands = []
                     continue
-                row = spec.complete({**defaults, **spec.from_json(text)}, settings, now)
+                row = spec.complete({**defaults, **spec.from_json(_text(line))}, settings, now)
                 if row["name"] is not None and row["name"] in names:
                     raise UsageError(f"the id {row['name']} stands twice in the file")
             except QueueError as error:
                 raise self.located(error) from None
             names.add(row["name"])
+            if commands:
+                yield {**common, "commands": commands}
+                commands = []
             yield row
+        if commands:
+            yield {**common, "commands": commands}
+
+    def _lines(self) -> Iterator[bytes]:
+        """Give the lines that are jobs, and count all of them."""
+        for self.line, raw in enumerate(self._input, 1):  # noqa: B020
+            if self.line % TELL_EVERY == 0:
+                self._progress(self.line)
+            line = raw.strip()
+            if line and not line.startswith(b"#"):
+                yield line
 
     def located(self, error: QueueError) -> QueueError:
         """Give the same error with the file and the line before it."""
@@ -75,14 +91,22 @@ class JobFile:
 
 
 def _text(line: bytes) -> str:
-    if len(line) >= MAX_ARGUMENT:
-        raise UsageError(f"the command is {len(line)} bytes long")
     try:
-        return values.text(line.decode("utf-8"))
+        return values.text(line.decode("utf-8"), MAX_LINE)
     except UnicodeDecodeError:
         raise UsageError("the line is not valid UTF-8") from None
     except ValueError as error:
         raise UsageError(f"the command {error}") from None
+
+
+def _shell_line(line: bytes) -> str:
+    """Check a command; only what is odd takes the long way, which says what is wrong."""
+    if len(line) < MAX_ARGUMENT and b"\0" not in line:
+        try:
+            return line.decode("utf-8")
+        except UnicodeDecodeError:
+            pass
+    return spec.shell_line(_text(line))
 
 
 def _open(name: str) -> BinaryIO:

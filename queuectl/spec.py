@@ -133,7 +133,7 @@ def complete(
     """
     command, argv = _what_to_run(options)
     run_at = _run_at(options, now)
-    directory = os.path.join(_here(), str(options.get("cwd", "")))
+    directory = os.path.realpath(str(options["cwd"])) if "cwd" in options else _here()
     return {
         "name": options.get("id"),
         "command": command,
@@ -153,12 +153,20 @@ def complete(
         "after_completed": options.get("after"),
         "after_finished": options.get("after_finished"),
         "expires_at": _expires_at(options, now),
-        "cwd": os.fsencode(os.path.normpath(directory)),
+        "cwd": os.fsencode(directory),
         "umask": _umask(),
         "environment": _kept_environment(options, settings),
         "schedule": None,
         "run_at": run_at,
     }
+
+
+def shell_line(value: str) -> str:
+    """Take a command line for the shell. Raises UsageError."""
+    try:
+        return _command(value)
+    except ValueError as error:
+        raise UsageError(f"the command {error}") from None
 
 
 def _kept_environment(options: Mapping[str, object], settings: Mapping[str, str]) -> bytes:

@@ -151,7 +151,9 @@ def stop(queue: Queue, talk: Talk, *, timeout: str | None, now: bool, no_wait: b
         talk.answer(f"Stopped {asked - len(left)} {_workers(asked - len(left))}.")
     if wait and left:
         pids = " ".join(map(str, left))
-        raise QueueError(f"{len(left)} {_workers(len(left))} did not stop: pid {pids}")
+        stuck = "; ".join(job.stuck for job in queue.storage.processing() if job.stuck)
+        why = f" ({stuck})" if stuck else ""
+        raise QueueError(f"{len(left)} {_workers(len(left))} did not stop: pid {pids}{why}")
     return 0
 
 
