@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from queuectl.job import Job
 
 _CHUNK = 1 << 20
+# A line about a gap, and the bytes at the gap's beginning that are kept free for it.
+GAP_LINE_ROOM = 64
+_GAP_LINE = rb"=== queuectl: ([0-9]+) bytes left out ===\n\0*\Z"
+_BLOCK = 1 << 16  # the largest block of a file system: a hole begins that near its line
 
 
 def open_for_run(place: Place, job: Job) -> tuple[int, int]:
@@ -49,49 +53,125 @@ def open_for_run(place: Place, job: Job) -> tuple[int, int]:
         raise
 
 
+def open_plain(path: str) -> int:
+    """Open a log to read it; give its descriptor. Raises FileNotFoundError and Refused."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise Refused(f"{path} is not a log")
+    return fd
+
+
 def read(path: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
     """Read a part of a log, piece by piece. Raises FileNotFoundError and Refused."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(fd, "rb") as log:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise Refused(f"{path} is not a log")
-        log.seek(start)
-        left = None if end is None else end - start
-        while chunk := log.read(_CHUNK if left is None else min(left, _CHUNK)):
-            if left is not None:
-                left -= len(chunk)
+    fd = open_plain(path)
+    try:
+        position = start
+        while end is None or position < end:
+            chunk, position = read_at(fd, position, _CHUNK if end is None else end - position)
+            if not chunk:
+                return
             yield chunk
+    finally:
+        os.close(fd)
+
+
+def read_at(fd: int, position: int, room: int) -> tuple[bytes, int]:
+    """Read up to `room` bytes (a MiB at most); give them and where to go on.
+
+    A gap is skipped; who stands in the middle of one is told how much is missing.
+    """
+    while True:
+        before = gaps(fd)
+        wanted = min(room, _CHUNK)
+        for line_end, resume in before:
+            if line_end < position < resume:
+                return gap_line(resume - position), resume
+            if position == line_end:
+                position = resume
+            elif position < line_end:
+                wanted = min(wanted, line_end - position)
+                break
+        chunk = os.pread(fd, wanted, position)
+        if gaps(fd) == before:  # else it may have been punched out under our eyes
+            return chunk, position + len(chunk)
+
+
+def gaps(fd: int) -> list[tuple[int, int]]:
+    """List what was punched out of a log: where the line about it ends, where output goes on.
+
+    A hole without such a line before it is output like any other.
+    """
+    found = os.fstat(fd)
+    if found.st_blocks * 512 >= found.st_size or not hasattr(os, "SEEK_HOLE"):
+        return []
+    told: list[tuple[int, int]] = []
+    position = 0
+    try:
+        while (hole := os.lseek(fd, position, os.SEEK_HOLE)) < found.st_size:
+            if gap := _gap_before(fd, hole):
+                told.append(gap)
+            position = os.lseek(fd, hole, os.SEEK_DATA)
+    except OSError:
+        pass  # nothing but a hole from here on
+    return told
+
+
+def gap_line(missing: int, broken: bool = False) -> bytes:
+    """Write the line that stands for what was left out; `broken`: the line before has no end."""
+    return b"%b=== queuectl: %d bytes left out ===\n" % (b"\n" * broken, missing)
+
+
+def draft(path: str) -> str:
+    """Name the file in which a log is written anew; no job's log has such a name."""
+    return path.removesuffix(".log") + ".new"
 
 
 def tail_start(path: str, lines: int, start: int = 0, end: int | None = None) -> int:
-    """Find where the last `lines` lines of a part of a log begin."""
-    with open(path, "rb") as log:
-        position = log.seek(0, os.SEEK_END) if end is None else end
-        wanted = lines
-        first = True
-        while position > start and wanted >= 0:
-            size = min(65_536, position - start)
-            log.seek(position - size)
-            chunk = log.read(size)
-            position -= size
-            cut = len(chunk)
-            if first and chunk.endswith(b"\n"):
-                cut -= 1  # the newline that ends the last line begins no other
-            first = False
-            while wanted and (found := chunk.rfind(b"\n", 0, cut)) >= 0:
-                cut = found
-                wanted -= 1
-            if not wanted:
-                return position + cut + 1
-    return start
+    """Find where the last `lines` lines of a part of a log begin. Raises as `read`."""
+    fd = open_plain(path)
+    try:
+        return _tail_start(fd, lines, start, os.fstat(fd).st_size if end is None else end)
+    finally:
+        os.close(fd)
+
+
+def _tail_start(fd: int, lines: int, start: int, end: int) -> int:
+    position, wanted, first = end, lines, True
+    punched = gaps(fd)
+    while position > start and wanted:
+        floor = start
+        for line_end, resume in punched:
+            if line_end < position <= resume:
+                position = line_end
+            elif resume < position:
+                floor = max(floor, resume)
+        size = min(65_536, position - floor)
+        chunk = os.pread(fd, size, position - size)
+        position -= size
+        # The newline that ends the last line begins no other.
+        cut = len(chunk) - (first and chunk.endswith(b"\n"))
+        first = False
+        while wanted and (found := chunk.rfind(b"\n", 0, cut)) >= 0:
+            cut = found
+            wanted -= 1
+        if not wanted:
+            return position + cut + 1
+    return start if wanted else end
 
 
 def remove(place: Place, job: Job) -> None:
     """Remove the log of a job that was deleted."""
+    discard(place.log(job.id))
+    discard(draft(place.log(job.id)))  # by a worker that was killed while it wrote it
+
+
+def discard(path: str) -> None:
+    """Remove a file that may be gone already."""
     try:
-        os.unlink(place.log(job.id))
+        os.unlink(path)
     except OSError:
-        pass  # it never ran, or somebody was faster
+        pass  # it never was, or somebody was faster
 
 
 def last_line(path: str) -> str:
@@ -103,6 +183,19 @@ def last_line(path: str) -> str:
         return ""
     lines = end.decode("utf-8", "backslashreplace").split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _gap_before(fd: int, hole: int) -> tuple[int, int] | None:
+    """Find the line that explains a hole: where it ends, and where it says that output goes on."""
+    import re
+
+    start = max(0, hole - _BLOCK)
+    before = os.pread(fd, hole - start, start)
+    match = re.search(_GAP_LINE, before)
+    if not match:
+        return None
+    line_end = start + len(before.rstrip(b"\0"))
+    return line_end, start + match.start() + int(match[1])
 
 
 def _open(path: str) -> int:

@@ -107,6 +107,12 @@ def noted_session(place: Place, record: WorkerRecord) -> str:
         os.close(fd)
 
 
+def noted_log_start(place: Place, record: WorkerRecord, run: int) -> int | None:
+    """Give where the output of a worker's present run begins in its log; None: it is not noted."""
+    words = noted_session(place, record).split()  # leader, ticks, run, place in the log
+    return int(words[3]) if len(words) == 4 and words[2] == str(run) else None
+
+
 def clear(place: Place, record: PoolRecord | WorkerRecord) -> None:
     """Remove the lock files and bells of somebody who is dead."""
     folders = (place.run, os.path.join(place.run, "idle"), os.path.join(place.run, "busy"))

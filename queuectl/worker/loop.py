@@ -13,7 +13,7 @@ from queuectl.errors import Full, Gone, QueueError, Refused
 from queuectl.lifecycle import Kind, Outcome, decide
 from queuectl.storage import Storage
 from queuectl.wake import Bell, ring_all, ring_idle
-from queuectl.worker import process, tree, upkeep
+from queuectl.worker import process, tree, trim, upkeep
 from queuectl.worker.alive import Seat
 from queuectl.worker.journal import tell
 from queuectl.worker.signals import DRAIN, END, Ear
@@ -171,15 +171,18 @@ class Worker:
             log_fd, log_start = logs.open_for_run(self._place, job)
         except (OSError, Refused) as error:
             return Outcome(Kind.FAILED, error=f"no log: {error}", duration_s=0.0)
+        limit: int = self._settings["log-max-size"]  # type: ignore[assignment]
+        trimmer = trim.Trimmer(log_fd, self._place.log(job.id), log_start, limit)
         try:
             outcome = process.run(
                 self._command(job, log_fd),
                 self._ear,
-                lambda text: self._started(f"{text} {job.run}"),
+                lambda text: self._started(f"{text} {job.run} {log_start}"),
                 lambda: self._orders(job),
                 lambda what: self._storage.mark_stuck(job, what),
+                trimmer.look,
             )
-            log_end = os.fstat(log_fd).st_size
+            log_start, log_end = trimmer.finish()
         except process.Abandoned:
             tell(self._place, f"job {job.id} run {job.run} was given up; it may still run")
             return None

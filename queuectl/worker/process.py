@@ -26,6 +26,8 @@ LEFTOVER_GRACE_S = 0.2
 # How long processes may take to vanish after KILL before they are shown as stuck.
 VANISH_S = 2.0
 RETRY_START_S = 1.0
+# How often the size of a running job's log is looked at.
+LOOK_S = 0.25
 # The machine's fault, not the job's: the start is given back.
 _REFUSED = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
@@ -55,11 +57,13 @@ def run(
     note: Callable[[str], None],
     orders: Callable[[], Kind | None],
     stuck: Callable[[str], None],
+    look: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Run a command to its end, whatever the end is.
 
     `note` is told the session; `orders` is asked now and then why to stop early; `stuck` is told
-    what cannot be ended. Raises Abandoned (from `orders`).
+    what cannot be ended; `look` is called now and then while it runs. Raises Abandoned (from
+    `orders`).
     """
     began = time.monotonic()
     try:
@@ -67,7 +71,7 @@ def run(
     except OSError as error:
         return _not_started(error, command)
     note(f"{leader} {tree.ticks()}")
-    watch = _Watch(leader, command, ear, orders, stuck, began)
+    watch = _Watch(leader, command, ear, orders, stuck, look, began)
     reason = watch.until_ended()
     left = watch.clear_leftovers()
     return _outcome(watch, reason, left, time.monotonic() - began, command)
@@ -105,12 +109,14 @@ class _Watch:
         ear: Ear,
         orders: Callable[[], Kind | None],
         stuck: Callable[[str], None],
+        look: Callable[[], None],
         began: float,
     ) -> None:
         self.leader = leader
         self.status: int | None = None
         self.usage: tuple[float, int] | None = None
         self._command, self._ear, self._orders, self._stuck = command, ear, orders, stuck
+        self._look, self._look_at = look, began + LOOK_S
         self._timeout_at = began + command.timeout_s if command.timeout_s else None
         self._ask_at = began + command.poll_s
 
@@ -118,8 +124,7 @@ class _Watch:
         """Wait for the first process; give the reason if it was ended by us."""
         reason: Kind | None = None
         while reason is None:
-            rang = self._ear.wait(self._next_look())
-            self.reap()
+            rang = self._wait(self._next_look())
             if self.status is not None:
                 return None
             reason = self._why_stop(rang)
@@ -161,9 +166,17 @@ class _Watch:
                 return reason
         return Kind.INTERRUPTED if self._ear.level >= END else None
 
+    def _wait(self, until: float) -> bool:
+        """Wait for a signal, a ring, an end or an instant; say whether it rang."""
+        rang = self._ear.wait(min(until, self._look_at) - time.monotonic())
+        self.reap()
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_S
+            self._look()
+        return rang
+
     def _next_look(self) -> float:
-        wake_at = self._ask_at if self._timeout_at is None else min(self._ask_at, self._timeout_at)
-        return wake_at - time.monotonic()
+        return self._ask_at if self._timeout_at is None else min(self._ask_at, self._timeout_at)
 
     def _end(self, reason: Kind) -> None:
         """TERM, the grace, KILL, on the whole tree; a third signal cuts the grace short."""
@@ -174,8 +187,7 @@ class _Watch:
             os.killpg(self.leader, signal.SIGTERM)
         kill_at = time.monotonic() + self._command.grace_s
         while self.status is None and self._ear.level < KILL and time.monotonic() < kill_at:
-            self._ear.wait(kill_at - time.monotonic())
-            self.reap()
+            self._wait(kill_at)
         if not tree.LINUX and self.status is None:
             os.killpg(self.leader, signal.SIGKILL)
         if self.status is None:

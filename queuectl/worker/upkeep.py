@@ -11,7 +11,7 @@ import time
 
 from queuectl import config, logs, wake
 from queuectl.lifecycle import ENDED, Kind, Outcome, State, decide
-from queuectl.worker import alive, tree
+from queuectl.worker import alive, tree, trim
 from queuectl.worker.journal import tell
 
 TYPE_CHECKING = False
@@ -68,7 +68,10 @@ def _record(storage: Storage, place: Place, worker: WorkerRecord, job: Job) -> N
     now = time.time_ns() // 1_000_000
     kind = Kind.CANCELLED if job.cancel_asked_at else Kind.LOST
     duration_s = max(0, now - (job.started_at or now)) / 1000
-    outcome = Outcome(kind, error="worker lost", duration_s=duration_s)
+    log_start, log_end = _log_part(storage, place, worker, job) or (None, None)
+    outcome = Outcome(
+        kind, error="worker lost", duration_s=duration_s, log_start=log_start, log_end=log_end
+    )
     verdict = decide(job, outcome, now)
     happened, opened, _ = storage.finish(job, outcome, verdict, now, None)
     ring(place, verdict, opened)
@@ -76,6 +79,15 @@ def _record(storage: Storage, place: Place, worker: WorkerRecord, job: Job) -> N
         tell(
             place, f"worker {worker.id} (pid {worker.pid}) was lost; job {job.id}: {verdict.state}"
         )
+
+
+def _log_part(
+    storage: Storage, place: Place, worker: WorkerRecord, job: Job
+) -> tuple[int, int] | None:
+    """Cut a lost run's output to its limit; give its place in the log, None if nobody noted it."""
+    start = alive.noted_log_start(place, worker, job.run)
+    limit: int = config.resolve("log-max-size", storage.settings())[0]  # type: ignore[assignment]
+    return None if start is None else trim.finish_lost(place.log(job.id), start, limit)
 
 
 def _remains(place: Place, worker: WorkerRecord, job: Job) -> list[tree.Process]:
