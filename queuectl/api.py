@@ -10,8 +10,9 @@ are seconds.
 
 from __future__ import annotations
 
-from queuectl import config, logs, spec, wake
+from queuectl import config, spec, wake
 from queuectl.errors import QueueError
+from queuectl.later import Later
 from queuectl.place import Place
 from queuectl.storage import Storage
 
@@ -19,8 +20,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from queuectl import logs
     from queuectl.job import Job, Run
     from queuectl.worker import roster
+else:
+    logs = Later("queuectl.logs")
 
 PRUNE_STEP = 500  # jobs deleted in one transaction, so that nobody waits long
 

@@ -8,6 +8,10 @@ import sys
 from queuectl.errors import QueueError, UsageError
 from queuectl.render import terminal_width
 
+# argparse looks for translations of its headings, and loads and compiles a good deal for that:
+# 1.2 ms, of the 8 that an enqueue takes beside Python's own start. There are none.
+argparse._ = lambda text: text  # type: ignore[attr-defined]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

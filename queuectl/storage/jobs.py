@@ -7,10 +7,9 @@ Each function works inside the caller's transaction. The states in the guards ar
 from __future__ import annotations
 
 import sqlite3
-from zlib import crc32
 
 from queuectl.errors import Conflict
-from queuectl.storage import graph, limits
+from queuectl.later import Later
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +17,9 @@ if TYPE_CHECKING:
 
     from queuectl.job import Job
     from queuectl.lifecycle import Outcome, Verdict
+    from queuectl.storage import graph, limits
+else:
+    graph, limits = Later("queuectl.storage.graph"), Later("queuectl.storage.limits")
 
 Db = sqlite3.Connection
 
@@ -151,8 +153,9 @@ def insert(db: Db, rows: Iterable[Mapping[str, object]], now: int) -> list[tuple
     found: list[tuple[str, bool]] = []
     for row in rows:
         data = row["environment"]
-        env = environments[data] = environments.get(data) or keep_environment(db, data)
-        limits.refuse_misfit(db, str(row["queue"]), row["slots"])
+        env = environments[data] = environments.get(data) or keep_environment(db, data)  # type: ignore[arg-type]
+        if row["slots"] != 1:
+            limits.refuse_misfit(db, str(row["queue"]), row["slots"])
         commands: Sequence[str] = row.get("commands", ())  # type: ignore[assignment]
         if commands and row["unique_key"] is None and row["after"] is None:
             found += _insert_alike(db, row, commands, env, now)
@@ -166,7 +169,7 @@ def insert(db: Db, rows: Iterable[Mapping[str, object]], now: int) -> list[tuple
 def _insert_one(db: Db, row: Mapping[str, object], env: int, now: int) -> tuple[str, bool]:
     if row["unique_key"] is not None and (holder := _holder(db, row["unique_key"])):
         return holder, False
-    parents = graph.parents(db, row)
+    parents = graph.parents(db, row) if row["after"] else ()
     waits = sum(parent.is_open for parent in parents)
     try:
         seq = db.execute(_INSERT_ONE, _values(row, waits, env, now)).lastrowid or 0
@@ -207,9 +210,9 @@ def _holder(db: Db, key: object) -> str | None:
     return row[0] if row else None
 
 
-def keep_environment(db: Db, data: object) -> int:
+def keep_environment(db: Db, data: bytes) -> int:
     """Store an environment once and give its number; whoever uses it raises its `uses`."""
-    digest = crc32(data)  # type: ignore[arg-type]
+    digest = (len(data) << 32) + sum(data)
     row = db.execute(
         "SELECT id FROM environment WHERE digest = ? AND data = ?", (digest, data)
     ).fetchone()

@@ -21,8 +21,6 @@ def know(db: Db, queue: str) -> None:
 
 def refuse_misfit(db: Db, queue: str, slots: object) -> None:
     """Raise UsageError for a job that needs more slots than its queue has."""
-    if slots == 1:
-        return
     row = db.execute("SELECT concurrency FROM queue WHERE name = ?", (queue,)).fetchone()
     if row and row[0] is not None and row[0] < slots:
         raise UsageError(f"--slots {slots} never fits: queue {queue} has {row[0]} slots")

@@ -8,7 +8,8 @@ whether it happened.
 from __future__ import annotations
 
 from queuectl.errors import Conflict, NotFound
-from queuectl.storage import ballast, fleet, graph, jobs, limits, views
+from queuectl.later import Later
+from queuectl.storage import jobs
 from queuectl.storage.sqlite import Connection
 
 TYPE_CHECKING = False
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from queuectl.job import Job, PoolRecord, Run, WorkerRecord
     from queuectl.lifecycle import Outcome, Verdict
     from queuectl.place import Place
+    from queuectl.storage import ballast, fleet, graph, limits, views
+else:
+    ballast, fleet, graph, limits, views = (
+        Later(f"queuectl.storage.{name}")
+        for name in ("ballast", "fleet", "graph", "limits", "views")
+    )
 
 
 class Storage:

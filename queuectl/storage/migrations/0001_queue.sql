@@ -12,7 +12,7 @@
 
 CREATE TABLE environment (
     id      INTEGER PRIMARY KEY,
-    digest  INTEGER NOT NULL,             -- crc32 of data: finds the row, data proves it
+    digest  INTEGER NOT NULL,             -- length and sum of data: finds the row, data proves it
     data    BLOB    NOT NULL,             -- K=V, separated by NUL, as execve takes it
     uses    INTEGER NOT NULL CHECK (uses >= 0)
 ) STRICT;
