@@ -116,6 +116,29 @@ class RateTest(ClockTest):
         self.claim()
         self.assertEqual(self.storage.outlook(self.worker, self.now), self.now + 5000)
 
+    def test_workers_that_come_late_with_an_old_clock_are_counted_right(self) -> None:
+        self.queue.limit_rate("default", 3, 1.0)
+        for _ in range(6):
+            self.queue.enqueue("true")
+        starts = [self.claim().started_at, self.claim().started_at]
+        self.now += 1500
+        starts.append(self.claim().started_at)  # the first two are forgotten now
+        for _ in range(2):
+            late = self.storage.claim(self.worker, starts[0] + 900)
+            starts += [late.started_at] if late else []
+        starts.sort()
+        for number in range(len(starts) - 3):
+            self.assertGreaterEqual(starts[number + 3] - starts[number], 1000)
+
+    def test_a_clock_that_is_set_back_does_not_block_the_queue(self) -> None:
+        self.queue.limit_rate("default", 1, 1.0)
+        for _ in range(2):
+            self.queue.enqueue("true")
+        self.now = 2 * 3_600_000 + self.queue.job("1").created_at
+        self.claim()
+        self.now = 0
+        self.assertIsNotNone(self.claim())
+
     def test_starts_before_the_limit_count(self) -> None:
         for _ in range(3):
             self.queue.enqueue("true")

@@ -243,6 +243,7 @@ def claim(db: Db, worker: int, queues: Sequence[str], now: int) -> Job | None:
     """Promote what is due, cancel what has expired, take the first in line for this worker."""
     from queuectl.job import Job
 
+    now = limits.steady(db, now)
     db.execute(_PROMOTE, (now, PROMOTE_LIMIT))
     expire(db, now)
     sql, names = _next(queues)

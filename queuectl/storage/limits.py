@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from queuectl.errors import UsageError
 
+SET_BACK_MS = 60_000  # twice what a worker may wait for the lock
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
@@ -24,6 +26,22 @@ def refuse_misfit(db: Db, queue: str, slots: object) -> None:
     row = db.execute("SELECT concurrency FROM queue WHERE name = ?", (queue,)).fetchone()
     if row and row[0] is not None and row[0] < slots:
         raise UsageError(f"--slots {slots} never fits: queue {queue} has {row[0]} slots")
+
+
+def steady(db: Db, now: int) -> int:
+    """Give a `now` that is not before a start that a rate limit remembers.
+
+    A worker reads the clock before it waits for the lock, and may be late; counted from there, a
+    window would miss the starts that were forgotten meanwhile. After a clock that was set back
+    for long, what lies ahead is forgotten instead.
+    """
+    (latest,) = db.execute("SELECT max(at) FROM rate_start").fetchone()
+    if latest is None or latest <= now:
+        return now
+    if latest - now > SET_BACK_MS:
+        db.execute("DELETE FROM rate_start WHERE at > ?", (now,))
+        return now
+    return int(latest)
 
 
 def take(db: Db, job: Job, now: int) -> Job:
