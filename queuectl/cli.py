@@ -12,6 +12,7 @@ from importlib import import_module
 
 from queuectl import __version__
 from queuectl.commands.parsing import Parser, add_globals
+from queuectl.config import color
 from queuectl.errors import QueueError, UsageError
 from queuectl.render import Talk
 
@@ -101,7 +102,7 @@ def _dispatch(words: list[str]) -> int:
         as_json=values.pop("json"),
         quiet=values.pop("quiet"),
         verbose=values.pop("verbose"),
-        color=values.pop("color", ""),
+        color=color(values.pop("color", "")),
     )
     db = values.pop("db", None)
     run = values.pop("run")

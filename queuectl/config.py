@@ -98,6 +98,17 @@ def database_path(flag: str | None, environ: Mapping[str, str] = os.environ) -> 
     return os.path.realpath(given)
 
 
+def color(flag: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Say whether to colour: the flag, NO_COLOR, FORCE_COLOR, TERM=dumb; else "auto"."""
+    if flag in ("always", "never"):
+        return flag
+    if environ.get("NO_COLOR"):
+        return "never"
+    if environ.get("FORCE_COLOR"):
+        return "always"
+    return "never" if environ.get("TERM") == "dumb" else "auto"
+
+
 # What belongs to the terminal session that a job outlives; `at` leaves out the same kind.
 _SESSION = frozenset(
     b"TERM TERMCAP COLUMNS LINES WINDOWID SSH_TTY GPG_TTY TMUX TMUX_PANE STY WINDOW SHLVL _ "

@@ -231,9 +231,10 @@ def cut(text: str, width: int) -> str:
     """Cut a text to a number of columns, with an ellipsis for what is missing."""
     if cell_width(text) <= width:
         return text
-    while text and cell_width(text) > width - 1:
-        text = text[: max(len(text) - 1, 0)] if len(text) < 4 * width else text[: 4 * width]
-    return text + "…"
+    kept = text[: max(0, width - 1)]
+    while cell_width(kept) > width - 1 and kept:
+        kept = kept[:-1]
+    return kept + "…"
 
 
 def one_line(text: str) -> str:
