@@ -73,7 +73,7 @@ class ChecksTest(StoreTest):
             "INSERT INTO queue (name, rate_starts) VALUES ('a', 1)",
             "INSERT INTO queue (name, rate_starts, rate_window_ms) VALUES ('a', 0, 1)",
             "INSERT INTO dependency VALUES (1, 2, 'luck')",
-            "INSERT INTO tally VALUES ('a', 'pending', -1)",
+            "INSERT INTO tally VALUES ('a', 'pending', -1, 1)",
             "INSERT INTO environment (digest, data, uses) VALUES (0, x'', -1)",
             "INSERT INTO environment (digest, data, uses) VALUES (0, 'text', 1)",
             "INSERT INTO schedule (name, cron, every_s, tz, overlap, catchup, template, cwd, "

@@ -46,7 +46,7 @@ UPDATE job SET ready = 1 WHERE seq IN (
 """
 
 # The queues that have a job in line, found by hopping through the queue-led index.
-_EVERY_LINE = """
+EVERY_LINE = """
     SELECT min(queue) FROM job WHERE ready = 1
     UNION ALL
     SELECT (SELECT min(queue) FROM job WHERE ready = 1 AND queue > line.queue)
@@ -290,7 +290,7 @@ def outlook(db: Db, queues: Sequence[str], now: int) -> int | None:
 def _next(queues: Sequence[str]) -> tuple[str, dict[str, object]]:
     """Build the query for the next job of these queues (none: all), and its parameters."""
     names: dict[str, object] = {f"queue{i}": name for i, name in enumerate(queues)}
-    line = "VALUES " + ", ".join(f"(:{name})" for name in names) if names else _EVERY_LINE
+    line = "VALUES " + ", ".join(f"(:{name})" for name in names) if names else EVERY_LINE
     return _NEXT.format(line=line), names
 
 

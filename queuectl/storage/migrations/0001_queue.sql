@@ -87,6 +87,9 @@ CREATE INDEX job_ready ON job (queue, priority DESC, run_at, seq) WHERE ready = 
 -- What becomes ready by the clock alone.
 CREATE INDEX job_due ON job (run_at)
     WHERE ready = 0 AND held = 0 AND waits = 0 AND state IN ('pending', 'failed');
+-- What waits for a person or for other jobs, for lists: it costs a job that is neither nothing.
+CREATE INDEX job_kept ON job (run_at)
+    WHERE ready = 0 AND (held = 1 OR waits > 0) AND state IN ('pending', 'failed');
 CREATE INDEX job_processing ON job (worker) WHERE state = 'processing';
 CREATE INDEX job_finished ON job (state, finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX job_expires ON job (expires_at)
@@ -206,26 +209,28 @@ CREATE TABLE config (
     value   TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- How many jobs each queue has in each state: status must not count a million rows.
+-- How many jobs each queue has in each state: status must not count a million rows. And which
+-- one came into it last: `logs` finds the job started last without an index on started_at.
 CREATE TABLE tally (
     queue   TEXT    NOT NULL,
     state   TEXT    NOT NULL,
     jobs    INTEGER NOT NULL CHECK (jobs >= 0),
+    latest  INTEGER NOT NULL,
     PRIMARY KEY (queue, state)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER job_added AFTER INSERT ON job BEGIN
     INSERT INTO queue (name) VALUES (new.queue) ON CONFLICT DO NOTHING;
-    INSERT INTO tally VALUES (new.queue, new.state, 1)
-        ON CONFLICT DO UPDATE SET jobs = jobs + 1;
+    INSERT INTO tally VALUES (new.queue, new.state, 1, new.seq)
+        ON CONFLICT DO UPDATE SET jobs = jobs + 1, latest = new.seq;
 END;
 
 CREATE TRIGGER job_moved AFTER UPDATE OF state, queue ON job
 WHEN old.state <> new.state OR old.queue <> new.queue BEGIN
     INSERT INTO queue (name) VALUES (new.queue) ON CONFLICT DO NOTHING;
     UPDATE tally SET jobs = jobs - 1 WHERE queue = old.queue AND state = old.state;
-    INSERT INTO tally VALUES (new.queue, new.state, 1)
-        ON CONFLICT DO UPDATE SET jobs = jobs + 1;
+    INSERT INTO tally VALUES (new.queue, new.state, 1, new.seq)
+        ON CONFLICT DO UPDATE SET jobs = jobs + 1, latest = new.seq;
 END;
 
 CREATE TRIGGER job_gone AFTER DELETE ON job BEGIN
