@@ -88,7 +88,7 @@ class PlansTest(StoreTest):
             "ended long ago": lambda db: views.ended(db, ("completed", "dead"), NOW, None, 20),
             "count of old": lambda db: views.count_ended(db, ("completed",), NOW),
         }
-        for state in ("processing", "completed", "dead", "cancelled"):
+        for state in ("pending", "processing", "completed", "dead", "cancelled"):
             verbs[f"list {state}"] = lambda db, state=state: views.select(db, {"state": state}, 20)
         return verbs
 

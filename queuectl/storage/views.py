@@ -87,7 +87,8 @@ def _ready(db: Db, given: Mapping[str, object], left: int) -> list[Job]:
     if left < 0 or "queue" in given or "label" in given:
         return _walk(db, given, READY, order, left)
     found: list[Job] = []
-    for (queue,) in db.execute(_HEADS, (left,)).fetchall():
+    lines = -1 if given else left  # a first in line that is filtered out speaks for nobody
+    for (queue,) in db.execute(_HEADS, (lines,)).fetchall():
         found += _walk(db, {**given, "queue": queue}, READY, order, left)
     return sorted(found, key=lambda job: (-job.priority, job.run_at, job.seq))
 
