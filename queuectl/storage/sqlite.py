@@ -162,6 +162,13 @@ class Connection:
         """Open a read transaction: one consistent view of the file."""
         return Read(self)
 
+    def changes(self) -> int:
+        """Give a number that changes when another connection has committed."""
+        try:
+            return int(self.db.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error as error:
+            raise _explained(error, self.place) from None
+
     def check_same_file(self) -> None:
         """Raise Gone unless the file at the path is still the one that was opened."""
         try:

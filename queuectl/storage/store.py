@@ -38,6 +38,10 @@ class Storage:
         """Let the file go."""
         self._at.close()
 
+    def changes(self) -> int:
+        """Give a number that changes when another connection has changed the file."""
+        return self._at.changes()
+
     def flush(self) -> None:
         """Make what was recorded safe from a power cut. Raises QueueError."""
         self._at.flush()

@@ -149,20 +149,27 @@ class Worker:
         return due is not None and due <= now
 
     def _idle(self) -> None:
-        """Wait for a ring, for the next job that is due, or for the poll."""
+        """Sleep until there may be work or orders; while nothing changes, that is all it does."""
         try:
             self._read_settings()
-            self._storage.check_same_file()
             self._bell.idle(True)
-            now = _now()
-            due = self._storage.outlook(self._me, now)
+            seen = self._storage.changes()
+            due = self._storage.outlook(self._me, _now())
+            while not self._woken(due):
+                self._storage.check_same_file()
+                if self._storage.changes() != seen:
+                    return
         except Gone:
             raise
         except QueueError as error:
             self._complain(error)
-            due = None
-        wait_s = self._poll_s if due is None else min(self._poll_s, (due - _now()) / 1000)
-        self._ear.wait(wait_s)
+            self._ear.wait(self._poll_s)
+
+    def _woken(self, due: int | None) -> bool:
+        """Sleep for a poll at most; say whether a ring, an order or a due job ended that."""
+        left_s = self._poll_s if due is None else (due - _now()) / 1000
+        rang = self._ear.wait(min(self._poll_s, left_s))
+        return rang or self._leaving() or (due is not None and due <= _now())
 
     def _run(self, job: Job) -> Outcome | None:
         """Run a job with its log; None where the run was given up as one that cannot end."""
