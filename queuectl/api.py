@@ -11,7 +11,7 @@ are seconds.
 from __future__ import annotations
 
 from queuectl import config, spec, wake
-from queuectl.errors import QueueError
+from queuectl.errors import NotFound, QueueError
 from queuectl.later import Later
 from queuectl.place import Place
 from queuectl.storage import Storage
@@ -127,6 +127,38 @@ class Queue:
         from queuectl.lifecycle import State
 
         return {str(state): 0 for state in State} | self.storage.tally()
+
+    def last_started(self) -> Job:
+        """Give the job that was started last. Raises NotFound."""
+        job = self.storage.last_started()
+        if job is None:
+            raise NotFound("no job has been started yet", "To see what waits: queuectl list")
+        return job
+
+    def log_part(self, job: Job, run: int) -> tuple[int, int | None]:
+        """Give where a run's output lies in the job's log; None: to the end. Raises NotFound."""
+        before = 0
+        for found in self.runs(job):
+            if found.run != run:
+                before = found.log_end or before
+                continue
+            if found.log_start is not None:
+                return found.log_start, found.log_end
+            if found.outcome is not None:
+                return before, before  # it never had a log
+            from queuectl.worker import roster
+
+            noted = roster.log_start(self.storage, self.place, found)
+            return before if noted is None else noted, None
+        raise NotFound(f"job {job.id} has no run {run}: it was started {job.run} times")
+
+    def follow_log(
+        self, job: Job, start: int, only: int | None, pause: Callable[[], None]
+    ) -> Iterator[bytes]:
+        """Give a job's log from `start` on, until the job (or this one run) has ended."""
+        from queuectl.following import follow
+
+        return follow(self.storage, self.place, job, start, only, pause)
 
     # -- changing ----------------------------------------------------------------------------
 

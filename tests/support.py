@@ -83,6 +83,14 @@ class Sandbox:
         )
         return Result(done)
 
+    def start(self, *words: str, **more: object) -> subprocess.Popen[bytes]:
+        """Start queuectl and give it with its output as pipes; the test ends it."""
+        options: dict[str, object] = {
+            "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL,
+            "cwd": self.dir, "env": self.env, **more,
+        }  # fmt: skip
+        return subprocess.Popen(self.command(*words), **options)  # type: ignore[call-overload,no-any-return]
+
     def ok(self, *words: str, **more: object) -> Result:
         """Call queuectl; anything but exit status 0 fails the test."""
         result = self.run(*words, **more)  # type: ignore[arg-type]
@@ -167,9 +175,24 @@ class Gate:
 class QueueTest(unittest.TestCase):
     """A test with a sandbox: `self.box`."""
 
+    def start(self, *words: str, **more: object) -> subprocess.Popen[bytes]:
+        """Start queuectl; whatever is left of it ends with the test."""
+        process = self.box.start(*words, **more)
+        self.addCleanup(_end, process)
+        return process
+
     def setUp(self) -> None:
         self.box = Sandbox()
         self.addCleanup(self.box.close)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
 
 
 def wait_for(fact: Callable[[], object], what: str, timeout_s: float = 30) -> object:

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from queuectl.job import Job, PoolRecord, WorkerRecord
+    from queuectl.job import Job, PoolRecord, Run, WorkerRecord
     from queuectl.place import Place
     from queuectl.storage import Storage
 
@@ -59,6 +59,14 @@ def workers(storage: Storage, place: Place) -> list[Worker]:
         for record in storage.workers()
         if alive.is_alive(place, record)
     ]
+
+
+def log_start(storage: Storage, place: Place, run: Run) -> int | None:
+    """Give where the output of a run that is going on begins in its log; None: nobody knows."""
+    for record in storage.workers():
+        if record.id == run.worker:
+            return alive.noted_log_start(place, record, run.run)
+    return None
 
 
 @contextmanager
