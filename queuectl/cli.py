@@ -46,6 +46,8 @@ _WITH_VALUE = ("--db", "--color")
 def entry() -> NoReturn:
     """Be the `queuectl` command: run it, flush, and leave without tearing down the interpreter."""
     _fill_standard_descriptors()
+    if sys.stderr is None:  # what workers and multiprocessing say goes nowhere, but it can be said
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

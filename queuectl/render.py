@@ -241,13 +241,8 @@ def one_line(text: str) -> str:
     """Make text from a job or a command harmless: no control characters, no bidi overrides."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(c if c.isprintable() and c not in _BIDI else _escaped(c) for c in text)
-
-
-# They are "printable" to Python, but reorder what follows (CVE-2021-42574).
-_BIDI = frozenset(
-    "\u200e\u200f\u061c" + "".join(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]))
-)
+    # Python counts bidi controls (CVE-2021-42574) as not printable, too.
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
 def _escaped(char: str) -> str:

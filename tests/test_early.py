@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import unittest
 from contextlib import closing
 from pathlib import Path
@@ -12,9 +14,10 @@ from unittest import mock
 
 from queuectl.errors import QueueError, Refused
 from queuectl.lifecycle import Kind, Outcome, decide
-from queuectl.place import Place
-from queuectl.storage import Storage, early
+from queuectl.place import MARKER, Place
+from queuectl.storage import Storage, early, migrate
 from tests.store import NOW, all_at_once, enlist, row, temporary
+from tests.support import ROOT
 
 TABLE = """CREATE TABLE jobs (id TEXT PRIMARY KEY, command TEXT NOT NULL, state TEXT,
     attempts INTEGER, max_retries INTEGER, created_at TEXT, updated_at TEXT)"""
@@ -83,6 +86,30 @@ class EarlyTest(unittest.TestCase):
     def test_our_counter_goes_on_behind_the_numbers(self) -> None:
         self.write(*ROWS)
         self.assertGreater(int(self.open().insert([row()], NOW)[0][0]), 12)
+
+    def test_a_number_is_nobody_elses(self) -> None:
+        self.write(*((one, "true", "pending", 0, 3, AT, AT) for one in ("a", "b", "2", "1", "c")))
+        found = {job.id: job.seq for job in self.open().select({}, None)}
+        self.assertEqual((found["1"], found["2"]), (1, 2))
+        self.assertEqual(sorted(found[one] for one in "abc"), [3, 4, 5])
+
+    def test_another_client_may_be_faster_while_we_look(self) -> None:
+        """Half of an answer from before and half from after an import would be a foreign file."""
+        self.write(*ROWS, more="PRAGMA journal_mode = WAL;")
+        really = migrate._is_early
+        words = [sys.executable, "-m", "queuectl", "--db", self.place.db, "list", "-q"]
+        left = [words]
+
+        def slow(db: sqlite3.Connection) -> bool:
+            if left:
+                subprocess.run(left.pop(), check=True, timeout=60, cwd=ROOT, capture_output=True)
+            return really(db)
+
+        os.mkdir(self.place.state, 0o700)
+        Path(self.place.state, MARKER).write_text("q.db")
+        with mock.patch.object(migrate, "_is_early", slow):
+            self.assertEqual(len(self.open().select({}, None)), len(ROWS))
+        self.assertEqual(left, [])
 
     def test_dead_ones_can_be_retried(self) -> None:
         self.write(*ROWS)

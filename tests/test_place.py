@@ -16,7 +16,7 @@ from queuectl.errors import Refused
 from queuectl.place import MARKER, Place, open_state
 from queuectl.storage import Storage
 from tests.calls import CallTest, call
-from tests.store import StoreTest, all_at_once
+from tests.store import NOW, StoreTest, all_at_once, row
 
 AS_ROOT = os.geteuid() == 0
 STRANGER = 12_345
@@ -290,13 +290,27 @@ class RemovedTest(CallTest):
     """`rm ~/.queuectl.db`, as demo scripts do it."""
 
     def test_left_side_files_do_not_harm_the_next_queue(self) -> None:
-        holder = Storage(self.place)
-        self.addCleanup(holder.close)
+        self.enqueue("echo first")
+        opened, told = os.pipe()
+        gate, opener = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(opener)
+            holder = Storage(self.place)
+            os.write(told, b"!")
+            os.read(gate, 1)
+            os._exit(holder is None)
+        os.read(opened, 1)
+        self.addCleanup(os.waitpid, child, 0)
+        self.addCleanup(os.close, opener)
         self.enqueue("echo old")
+        side = {end: os.stat(self.place.db + end).st_ino for end in ("-wal", "-shm")}
         os.unlink(self.place.db)
-        self.assertTrue(os.path.exists(self.place.db + "-wal"))
-        self.assertEqual(self.enqueue("echo new"), "1")
-        self.assertIn("echo new", self.ok("list").out)
+        with self.store() as store:
+            self.assertEqual(store.insert([row()], NOW), [("1", True)])
+            for end, inode in side.items():  # not those of whoever has the removed file open
+                self.assertNotEqual(os.stat(self.place.db + end).st_ino, inode)
+        self.assertEqual(self.ok("list", "-q").lines, ["1"])
         with closing(sqlite3.connect(self.place.db)) as db:
             self.assertEqual(db.execute("PRAGMA integrity_check").fetchone()[0], "ok")
 

@@ -57,6 +57,12 @@ class SurroundingsTest(QueueTest):
                 self.assert_plain(self.shell(script, *words), code)
         self.assertEqual(self.rows(), 7)
 
+    def test_a_worker_without_descriptors(self) -> None:
+        job_id = self.box.enqueue("echo out; echo err >&2; cat; echo end")
+        self.assert_plain(self.shell('"$@" <&- >&- 2>&-', "worker", "run", "--burst"), 0)
+        self.assertEqual(self.box.state_of(job_id), "completed")
+        self.assertEqual(self.box.log(job_id), b"out\nerr\nend\n")
+
     def test_a_database_is_no_standard_stream(self) -> None:
         """With 0-2 closed, what is written to stderr must not end up in the database."""
         self.box.enqueue("true")
