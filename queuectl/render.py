@@ -8,7 +8,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from queuectl.errors import QueueError
     from queuectl.job import Job, Run
@@ -72,6 +72,15 @@ class Talk:
 _COLORS = {
     "pending": 33, "processing": 36, "completed": 32, "failed": 35, "dead": 31, "cancelled": 90,
 }  # fmt: skip
+
+
+# The fields of the job object, in its order.
+JOB_FIELDS = (
+    "id", "command", "state", "attempts", "max_retries", "created_at", "updated_at", "queue",
+    "priority", "label", "unique", "after", "slots", "argv", "cwd", "run_at", "timeout_s",
+    "backoff_base", "started_at", "finished_at", "duration_s", "exit_code", "signal", "error",
+    "waiting_for", "run", "worker", "log_path",
+)  # fmt: skip
 
 
 def job_json(job: Job, place: Place, paused: Iterable[str] = ()) -> dict[str, object]:
@@ -195,19 +204,61 @@ def status_text(exit_code: int | None, signal: int | None, error: str | None) ->
     return ", ".join(parts) or "-"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
-    """Lay out a table; the last column is cut so that a line fits the terminal."""
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int | None = None,
+    *,
+    spare: Sequence[str] = (),
+    paint: Callable[[str, str], str] = lambda column, cell: cell,
+) -> str:
+    """Lay out a table so that a line fits the terminal; without one nothing is cut.
+
+    The last column is cut first; where that is not enough, the columns in `spare` are left out
+    one by one, then the widest are cut. `paint` colours a cell, given its column's name.
+    """
     cells = [[one_line(cell) for cell in row] for row in rows]
-    widths = [max(map(cell_width, column)) for column in zip(head, *cells, strict=True)]
+    columns = [list(column) for column in zip(head, *cells, strict=True)]
     room = width if width is not None else terminal_width()
-    last = max(8, room - sum(widths[:-1]) - 2 * (len(head) - 1)) if room else widths[-1]
-    lines = []
-    for row in (list(head), *cells):
-        start = [
-            cell + " " * (wide - cell_width(cell)) for cell, wide in zip(row, widths, strict=True)
-        ]
-        lines.append("  ".join([*start[:-1], cut(row[-1], last)]).rstrip())
+    if room:
+        for name in spare:
+            if not _is_tight(columns, room):
+                break
+            columns = [column for column in columns if column[0] != name]
+    widths = [max(map(cell_width, column)) for column in columns]
+    if room:
+        _shrink(widths, room)
+    lines: list[str] = []
+    for row in zip(*columns, strict=True):
+        line = []
+        for column, cell, wide in zip(columns, row, widths, strict=True):
+            shown = cut(cell, wide)
+            padding = " " * (wide - cell_width(shown))
+            colored = paint(column[0], shown) if lines else shown
+            line.append(colored + (padding if column is not columns[-1] else ""))
+        lines.append("  ".join(line).rstrip())
     return "\n".join(lines)
+
+
+LAST_COLUMN = 16  # what the last column should at least have
+
+
+def _is_tight(columns: Sequence[Sequence[str]], room: int) -> bool:
+    """Say whether the last column would get too little of what the others leave."""
+    *others, last = (max(map(cell_width, column)) for column in columns)
+    return sum(others) + 2 * len(others) + min(last, LAST_COLUMN) > room
+
+
+def _shrink(widths: list[int], room: int) -> None:
+    """Take columns' width away until they fit: of the last first, then of the widest."""
+    over = sum(widths) + 2 * (len(widths) - 1) - room
+    if over > 0:
+        given = min(over, max(0, widths[-1] - LAST_COLUMN))
+        widths[-1] -= given
+        over -= given
+    while over > 0 and max(widths) > 1:
+        widths[widths.index(max(widths))] -= 1
+        over -= 1
 
 
 def terminal_width() -> int | None:
@@ -222,13 +273,17 @@ def cell_width(text: str) -> int:
     """Count the columns that a text takes: wide characters are two, combining ones none."""
     if text.isascii():
         return len(text)
-    from unicodedata import combining, east_asian_width
+    from unicodedata import category, east_asian_width
 
-    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+    return sum(
+        0 if category(c) in ("Mn", "Me") else 2 if east_asian_width(c) in "WF" else 1 for c in text
+    )
 
 
 def cut(text: str, width: int) -> str:
     """Cut a text to a number of columns, with an ellipsis for what is missing."""
+    if width < 1:
+        return ""
     if cell_width(text) <= width:
         return text
     kept = text[: max(0, width - 1)]

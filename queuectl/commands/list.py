@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from queuectl import spec, values
 from queuectl.commands.parsing import option
+from queuectl.errors import UsageError
 from queuectl.lifecycle import State
-from queuectl.render import job_json, moment, table, waiting_for
+from queuectl.render import JOB_FIELDS, job_json, moment, table, waiting_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from queuectl.api import Queue
     from queuectl.job import Job
@@ -20,9 +21,11 @@ EXAMPLES = """
 examples:
   queuectl list                              the 50 that matter most now
   queuectl list --state dead --queue build
-  queuectl list --label nightly --all -q     only the ids
+  queuectl list --label nightly -q           only the ids
+  queuectl list --since 1h --fields id,state,exit_code,command
 """
 ROWS = 50
+SPARE = ("RUNS", "QUEUE", "WHEN")  # what a narrow terminal does without, in this order
 HEAD = ("ID", "STATE", "QUEUE", "RUNS", "WHEN", "COMMAND")
 
 
@@ -34,6 +37,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--queue", dest="queue_name", metavar="Q", help="only jobs of this queue")
     parser.add_argument("--label", metavar="TEXT", help="only jobs with this label")
     parser.add_argument("--since", metavar="DUR", help="only jobs touched in the last DUR")
+    parser.add_argument(
+        "--fields", metavar="F", help="these columns: names as in --json, with commas"
+    )
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument("--limit", metavar="N", help=f"so many rows ({ROWS})")
     amount.add_argument("--all", action="store_true", help="every row")
@@ -48,40 +54,79 @@ def run(
     queue_name: str | None,
     label: str | None,
     since: str | None,
+    fields: str | None,
     limit: str | None,
     all: bool,
 ) -> int:
     """Print the table; more rows than asked for are announced, not hidden."""
-    length_s = option("--since", values.duration, since)
-    wanted = option("--limit", values.count, limit)
+    length_s: float | None = option("--since", values.duration, since)  # type: ignore[assignment]
+    wanted: int | None = option("--limit", values.count, limit)  # type: ignore[assignment]
     if wanted is None and not (all or talk.quiet or talk.as_json):
         wanted = ROWS
+    columns = _fields(fields)
     now = spec.now_ms()
     jobs = queue.jobs(
-        limit=None if wanted is None else int(wanted) + 1,  # type: ignore[call-overload]
+        limit=None if wanted is None else wanted + 1,
         state=state,
         queue=option("--queue", values.name, queue_name),
         label=label,
-        since=None if length_s is None else now - round(float(length_s) * 1000),  # type: ignore[arg-type]
+        since=None if length_s is None else now - round(length_s * 1000),
     )
-    more = wanted is not None and len(jobs) > int(wanted)  # type: ignore[call-overload]
-    _print(queue, talk, jobs[: int(wanted)] if more else jobs, now)  # type: ignore[call-overload]
+    more = wanted is not None and len(jobs) > wanted
+    _print(queue, talk, jobs[:wanted], columns, now)
     if more and limit is None:
         talk.warn(f"only the first {wanted} are shown. For the rest: queuectl list --all")
     return 0
 
 
-def _print(queue: Queue, talk: Talk, jobs: list[Job], now: int) -> None:
-    paused = queue.storage.paused_queues()
-    if talk.as_json:
-        talk.json([job_json(job, queue.place, paused) for job in jobs])
-    elif talk.quiet:
+def _fields(text: str | None) -> list[str]:
+    """Check the names of columns; the empty list stands for the usual ones."""
+    names = [] if text is None else [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in JOB_FIELDS:
+            raise UsageError(
+                f"--fields: there is no field {values._shown(name)}",
+                values.nearest(name, list(JOB_FIELDS)) or f"There are {', '.join(JOB_FIELDS)}",
+            )
+    return names
+
+
+def _print(queue: Queue, talk: Talk, jobs: list[Job], fields: list[str], now: int) -> None:
+    if talk.quiet and not talk.as_json:
         for job in jobs:
             talk.answer(job.id)
-    elif jobs:
-        talk.answer(table(HEAD, [_row(job, now, paused) for job in jobs]))
-    else:
+        return
+    paused = queue.storage.paused_queues()
+    told = [job_json(job, queue.place, paused) for job in jobs] if talk.as_json or fields else []
+    if fields:
+        told = [{name: job[name] for name in fields} for job in told]
+    if talk.as_json:
+        talk.json(told)
+    elif not jobs:
         talk.tip("No jobs.")
+    elif fields:
+        rows = [[_cell(value) for value in job.values()] for job in told]
+        talk.answer(
+            table([name.upper() for name in dict.fromkeys(fields)], rows, paint=_painter(talk))
+        )
+    else:
+        rows = [list(_row(job, now, paused)) for job in jobs]
+        talk.answer(table(HEAD, rows, spare=SPARE, paint=_painter(talk)))
+
+
+def _painter(talk: Talk) -> Callable[[str, str], str]:
+    """Make what colours the cells of the column STATE."""
+
+    def paint(column: str, cell: str) -> str:
+        return talk.paint(cell, cell.partition(" ")[0]) if column == "STATE" else cell
+
+    return paint
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _row(job: Job, now: int, paused: Iterable[str]) -> tuple[str, ...]:
