@@ -176,7 +176,9 @@ class Worker:
         self._read_settings()
         try:
             log_fd, log_start = logs.open_for_run(self._place, job)
-        except (OSError, Refused) as error:
+        except OSError as error:
+            return process.not_logged(error)
+        except Refused as error:
             return Outcome(Kind.FAILED, error=f"no log: {error}", duration_s=0.0)
         limit: int = self._settings["log-max-size"]  # type: ignore[assignment]
         trimmer = trim.Trimmer(log_fd, self._place.log(job.id), log_start, limit)

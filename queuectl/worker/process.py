@@ -231,11 +231,22 @@ def _outcome(
     )
 
 
+def not_logged(error: OSError) -> Outcome:
+    """Say what came of a job whose log could not be opened."""
+    if error.errno in _REFUSED:
+        return _refused(error)
+    return Outcome(Kind.FAILED, error=f"no log: {error}", duration_s=0.0)
+
+
+def _refused(error: OSError) -> Outcome:
+    text = f"the machine refused to start it: {error.strerror}"
+    return Outcome(Kind.INTERRUPTED, error=text, duration_s=0.0, pause_s=RETRY_START_S)
+
+
 def _not_started(error: OSError, command: Command) -> Outcome:
     """Say why a command did not start, with the status that a shell would give."""
     if error.errno in _REFUSED:
-        text = f"the machine refused to start it: {error.strerror}"
-        return Outcome(Kind.INTERRUPTED, error=text, duration_s=0.0, pause_s=RETRY_START_S)
+        return _refused(error)
     name = os.fsdecode(command.argv[0])
     if error.filename == command.cwd:
         text = f"cannot enter the directory {os.fsdecode(command.cwd)}: {error.strerror}"

@@ -1,0 +1,74 @@
+"""Run the fault catalogue: a line a row, and at the end "N passed, N failed, N skipped"."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+
+from tests.faults import MANDATORY, ROWS, Row, Skipped, jobs, machine, people, processes, storage
+from tests.support import Sandbox
+
+MODULES = (processes, jobs, machine, storage, people)  # importing them has filled ROWS
+
+
+def main() -> int:
+    """Run the rows asked for; exit status 1 where one failed, or had to run and did not."""
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--rows", metavar="LIST", help="such as 1,2,8-10")
+    parser.add_argument("--fast", action="store_true", help="what CI runs")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    wanted = _numbers(options.rows) if options.rows else None
+    results = [
+        _run(row, quiet=options.json)
+        for row in sorted(ROWS, key=lambda row: (int(row.number.rstrip("b")), row.number))
+        if (wanted is None or row.number in wanted) and (row.fast or not options.fast)
+    ]
+    return _report(results, as_json=options.json)
+
+
+def _run(row: Row, *, quiet: bool) -> dict[str, object]:
+    began = time.monotonic()
+    how, why = "ran", ""
+    try:
+        box = Sandbox()
+        try:
+            row.check(box)
+        finally:
+            box.close()
+    except Skipped as skip:
+        how, why = "skipped", str(skip)
+    except (AssertionError, subprocess.TimeoutExpired, OSError) as error:
+        how, why = "FAILED", str(error).replace("\n", " | ")[:600]
+    told = f"{how} ({why})" if why else how
+    if not quiet:
+        took_s = time.monotonic() - began
+        print(f"row {row.number:<4} {told:<8} {row.title}  [{took_s:.1f} s]", flush=True)
+    return {"row": row.number, "title": row.title, "how": how, "why": why}
+
+
+def _report(results: list[dict[str, object]], *, as_json: bool) -> int:
+    hows = [each["how"] for each in results]
+    ran, failed, skipped = (hows.count(how) for how in ("ran", "FAILED", "skipped"))
+    missing = [each for each in results if each["how"] == "skipped" and each["row"] in MANDATORY]
+    if as_json:
+        print(json.dumps(results))
+    for each in missing:
+        print(f"row {each['row']} is mandatory and was skipped")
+    print(f"{ran} passed, {failed + len(missing)} failed, {skipped} skipped")
+    return int(bool(failed or missing))
+
+
+def _numbers(text: str) -> set[str]:
+    found: set[str] = set()
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        found |= set(map(str, range(int(first), int(last) + 1))) if dash else {part}
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

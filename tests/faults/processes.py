@@ -1,0 +1,265 @@
+"""Rows 2 to 6, 12 to 14 and 24: workers and supervisors that are killed, stopped or confused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+
+from tests import crashpoints
+from tests.faults import (
+    CONT,
+    KILL,
+    STOP,
+    TERM,
+    Skipped,
+    check,
+    converges,
+    equal,
+    logged,
+    need,
+    quick_retries,
+    row,
+    sound,
+    started,
+    supervisors,
+    worker_of,
+)
+from tests.support import Sandbox, is_alive, wait_for
+
+
+@row("2", "worker killed at each step of a job")
+def worker_killed(box: Sandbox) -> None:
+    need("strace")
+    points = crashpoints.worker(box, sample=25)
+    check(points >= 20, f"only {points} points were tried")
+    sound(box)
+
+
+@row("3", "supervisor SIGKILLed alone")
+def supervisor_alone(box: Sandbox) -> None:
+    gate = box.gate("gate")
+    running = box.enqueue("-q", logged(f"cat {gate}"))
+    box.ok("worker", "start")
+    started(box, running)
+    waiting = box.enqueue("-q", logged("true"))
+    worker = worker_of(box, running)
+    os.kill(supervisors(box)[0], KILL)
+    gate.open()
+    box.wait_state(running, "completed")
+    wait_for(lambda: not is_alive(worker), "the orphaned worker to leave")
+    equal(box.state_of(waiting), "pending", "the next job")
+    box.ok("worker", "start")
+    box.wait_state(waiting, "completed")
+    equal(box.ledger().count(f"start {running}"), 1, "starts")
+    converges(box)
+
+
+@row("4", "supervisor and all workers SIGKILLed at once")
+def everybody_killed(box: Sandbox) -> None:
+    quick_retries(box)
+    first = [box.enqueue("-q", logged("test -e again || sleep 60")) for _ in range(2)]
+    box.ok("worker", "start", "--count", "2")
+    for job in first:
+        started(box, job)
+    victims = [*supervisors(box), *(int(str(w["pid"])) for w in box.workers())]
+    for pid in victims:
+        os.kill(pid, KILL)
+    (box.dir / "again").touch()
+    box.ok("worker", "start", "--count", "2")
+    for job in first:
+        box.wait_state(job, "completed", timeout_s=10)
+        equal([run["outcome"] for run in box.job(job)["history"]], ["lost", "succeeded"], job)  # type: ignore[union-attr, index]
+    converges(box)
+
+
+def _foreground(box: Sandbox) -> subprocess.Popen[bytes]:
+    pool = subprocess.Popen(
+        box.command("worker", "run"), env=box.env, cwd=box.dir, stderr=subprocess.DEVNULL
+    )
+    wait_for(box.workers, "the worker to be up")
+    return pool
+
+
+@row("5", "TERM, INT, HUP: once drains, twice ends the job, three times kills it")
+def signals(box: Sandbox) -> None:
+    box.ok("config", "set", "kill-grace", "20s")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        gate = box.gate(f"gate-{number}")
+        job = box.enqueue("-q", logged(f"cat {gate}"))
+        pool = _foreground(box)
+        started(box, job)
+        pool.send_signal(number)
+        gate.open()
+        equal(pool.wait(30), 0, f"exit status after signal {number}")
+        equal(box.state_of(job), "completed", f"the job after signal {number}")
+    for times in (2, 3):
+        ignores = "trap '' TERM; " if times == 3 else ""
+        job = box.enqueue("-q", logged(f"{ignores}sleep 60"))
+        pool = _foreground(box)
+        started(box, job)
+        began = time.monotonic()
+        for sent in range(1, times + 1):
+            pool.send_signal(TERM)
+            if sent < times:
+                level = sent
+                wait_for(lambda level=level: _worker_knows(box, level), f"level {level}")  # type: ignore[misc]
+        equal(pool.wait(15), 0, "exit status")
+        check(time.monotonic() - began < 15, "the grace was waited for")
+        told = box.job(job)
+        equal((told["state"], told["attempts"]), ("pending", 0), f"after {times} signals")
+        box.ok("cancel", job)
+    sound(box)
+
+
+def _worker_knows(box: Sandbox, level: int) -> bool:
+    """Two signals in a row are one to the kernel: wait until the first has been taken."""
+    time.sleep(0.3)  # wait: the supervisor's turn is not visible from outside
+    return level > 0
+
+
+@row("6", "worker SIGSTOPped for long", fast=False)
+def stopped_for_long(box: Sandbox) -> None:
+    _stopped(box, 30)
+
+
+@row("6", "worker SIGSTOPped")
+def stopped_shortly(box: Sandbox) -> None:
+    _stopped(box, 4)
+
+
+def _stopped(box: Sandbox, seconds: float) -> None:
+    job = box.enqueue("-q", logged("sleep 0.5"))
+    box.ok("worker", "start", "--count", "2")
+    started(box, job)
+    pid = worker_of(box, job)
+    os.kill(pid, STOP)
+    try:
+        time.sleep(seconds)  # wait: that nothing happens is the point
+        equal(box.ledger().count(f"start {job}"), 1, "starts while it is stopped")
+        states = {w["pid"]: w["state"] for w in box.workers()}
+        equal(states[pid], "stopped", "shown as")
+    finally:
+        os.kill(pid, CONT)
+    box.wait_state(job, "completed")
+    equal(box.ledger().count(f"start {job}"), 1, "starts")
+    converges(box)
+
+
+@row("12", "a stranger has got the dead worker's pid")
+def pid_reuse(box: Sandbox) -> None:
+    last = Path("/proc/sys/kernel/ns_last_pid")
+    quick_retries(box)
+    job = box.enqueue("-q", logged("test -e again || sleep 60"))
+    box.ok("worker", "start")
+    started(box, job)
+    worker, supervisor = worker_of(box, job), supervisors(box)[0]
+    for pid in (supervisor, worker):
+        os.kill(pid, KILL)
+    strangers = []
+    try:
+        for pid in (supervisor, worker):
+            strangers.append(_take_pid(last, pid))
+        equal(box.workers(), [], "workers that are shown")
+        (box.dir / "again").touch()
+        equal(box.ok("worker", "stop").out, "No workers are running.\n", "stop")
+        box.ok("worker", "start")
+        box.wait_state(job, "completed")
+        check(all(s.poll() is None for s in strangers), "a stranger was signalled")
+    finally:
+        for stranger in strangers:
+            stranger.kill()
+            stranger.wait()
+    converges(box)
+
+
+def _take_pid(last: Path, pid: int) -> subprocess.Popen[bytes]:
+    """Start a process that gets this pid."""
+    for _ in range(50):
+        wait_for(lambda: not Path(f"/proc/{pid}").exists(), f"pid {pid} to be free")
+        try:
+            last.write_text(str(pid - 1))
+        except OSError as error:
+            raise Skipped(f"ns_last_pid cannot be written: {error.strerror}") from None
+        stranger = subprocess.Popen(["sleep", "60"])
+        if stranger.pid == pid:
+            return stranger
+        stranger.kill()
+        stranger.wait()
+    raise Skipped(f"pid {pid} could not be had")
+
+
+@row("13", "reboot: the register is of another boot")
+def reboot(box: Sandbox) -> None:
+    quick_retries(box)
+    job = box.enqueue("-q", logged("test -e again || sleep 60"))
+    box.ok("worker", "start")
+    started(box, job)
+    for pid in [*supervisors(box), worker_of(box, job)]:
+        os.kill(pid, KILL)
+    db = sqlite3.connect(box.db)
+    for table in ("pool", "worker"):
+        # The pids are alive on this boot, and belong to somebody else.
+        db.execute(f"UPDATE {table} SET birth = 'another-boot:1', pid = ?", (os.getpid(),))
+    db.commit()
+    db.close()
+    (box.dir / "again").touch()
+    box.ok("worker", "start")
+    box.wait_state(job, "completed")
+    converges(box)
+
+
+@row("14", "a worker that cannot come up: back-off, loud, start fails")
+def no_boot(box: Sandbox) -> None:
+    box.ok("worker", "start")
+    run = box.state / "run"
+    victim = int(str(box.workers()[0]["pid"]))
+    run.rename(box.state / "moved")
+    run.write_text("in the way")
+    os.kill(victim, KILL)
+    log = box.state / "worker.log"
+    wait_for(lambda: "not a directory" in log.read_text(), "the trouble in worker.log")
+    before = log.read_text().count("\n")
+    time.sleep(3)  # wait: it must not spin meanwhile
+    check(log.read_text().count("\n") - before < 20, "it spins")
+    failed = box.run("worker", "start")
+    equal((failed.code, failed.err.count("\n")), (1, 1), f"start said {failed.err}")
+    run.unlink()
+    (box.state / "moved").rename(run)
+    job = box.enqueue("-q", logged("true"))
+    box.wait_state(job, "completed", timeout_s=60)
+    converges(box)
+
+
+@row("24", "a stale worker finishes after its job was given to another")
+def stale(box: Sandbox) -> None:
+    from queuectl.lifecycle import Kind, Outcome, decide
+    from queuectl.place import Place
+    from queuectl.storage import Storage
+
+    quick_retries(box)
+    gate = box.gate("gate")
+    job = box.enqueue("-q", f"echo $QUEUECTL_JOB_RUN >> ledger; cat {gate}; exit 7")
+    box.ok("worker", "start")
+    wait_for(lambda: box.ledger() == ["1"], "the first run")
+    stale_pid = worker_of(box, job)
+    os.kill(stale_pid, STOP)
+    store = Storage(Place(str(box.db)))
+    record = store.job(job)
+    lost = Outcome(Kind.LOST, error="declared lost by the test", duration_s=0.0)
+    now = int(time.time() * 1000)
+    check(store.finish(record, lost, decide(record, lost, now), now, None)[0], "not given away")
+    store.close()
+    box.ok("worker", "start")
+    wait_for(lambda: box.ledger() == ["1", "2"], "the second run")
+    for _ in range(2):
+        gate.open()
+    box.wait_state(job, "failed", "dead", "processing")
+    os.kill(stale_pid, CONT)
+    wait_for(lambda: "no longer ours" in (box.state / "worker.log").read_text(), "the fence")
+    outcomes = [run["outcome"] for run in box.job(job)["history"]][:2]  # type: ignore[union-attr, index]
+    equal(outcomes[0], "lost", "the first run stays as it was recorded")
+    box.ok("cancel", job)
