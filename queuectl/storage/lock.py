@@ -36,17 +36,35 @@ def _wait(fd: int, wait_s: float) -> None:
     done = _thread.allocate_lock()
     turn = _thread.allocate_lock()  # who decides first: the thread that got it, or the timeout
     done.acquire()
+    mine = os.dup(fd)  # ours may be closed meanwhile, and its number used again
 
     def queue_up() -> None:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        fcntl.flock(mine, fcntl.LOCK_EX)
         if turn.acquire(blocking=False):
             done.release()
-        else:
-            fcntl.flock(fd, fcntl.LOCK_UN)  # too late: nobody waits for it any more
+        os.close(mine)  # too late: that was the last descriptor, so the lock is free again
 
     _thread.start_new_thread(queue_up, ())
-    if not done.acquire(timeout=wait_s) and turn.acquire(blocking=False):
-        raise Busy(f"the queue is locked by {_holder(fd)} for more than {wait_s:.0f} s")
+    try:
+        if done.acquire(timeout=wait_s) or not turn.acquire(blocking=False):
+            return
+    except BaseException:  # Ctrl-C
+        if turn.acquire(blocking=False):
+            _part_from(fd)
+        raise
+    _part_from(fd)
+    raise Busy(f"the queue is locked by {_holder(fd)} for more than {wait_s:.0f} s")
+
+
+def _part_from(fd: int) -> None:
+    """Open the directory anew under the same number, and leave the old one to the late thread.
+
+    An flock belongs to what was opened, not to who asked: what the thread lets go when its turn
+    comes must not be the lock that we have taken since.
+    """
+    fresh = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+    os.dup2(fresh, fd, inheritable=False)
+    os.close(fresh)
 
 
 def _holder(fd: int) -> str:
