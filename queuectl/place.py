@@ -145,7 +145,10 @@ def _adopt(place: Place, fd: int) -> None:
         with os.fdopen(marker, "wb") as file:
             os.fchmod(marker, 0o600)
             file.write(os.fsencode(wanted))
+            file.flush()
+            os.fsync(marker)
         os.rename(draft, MARKER, src_dir_fd=fd, dst_dir_fd=fd)  # whole or not at all
+        os.fsync(fd)  # now: without its marker a directory with anything in it is not ours
     except OSError as error:
         raise QueueError(f"cannot write in {place.state}: {error.strerror}") from None
 
