@@ -46,18 +46,18 @@ class Process:
 class Field:
     """The directory, the disk, the clients that are under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        """Prepare a directory with a small disk in it, or this directory without one."""
         _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self.dir = Path(tempfile.mkdtemp(prefix="queuectl-torture-"))
-        self.disk = self.dir / "disk"
-        self.disk.mkdir(mode=0o700)
-        self.small = _mount(self.disk)
+        self.dir = folder or Path(tempfile.mkdtemp(prefix="queuectl-torture-"))
+        self.disk = folder or self.dir / "disk"
+        self.disk.mkdir(mode=0o700, exist_ok=True)
+        self.small = folder is None and _mount(self.disk)
         self.db = self.disk / "q.db"
         self.state = self.disk / "q"
         self.clients: dict[int, str] = {}  # pid -> verb
         self.exits: dict[str, int] = {}  # "verb status" -> count
         self._keep_zombies_until = 0.0
-        self._zombies: dict[int, float] = {}
         environment = {
             **jobs.prepare(self.dir),
             "HOME": str(self.dir),
