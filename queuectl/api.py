@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from queuectl import logs
+    from queuectl.health import Status
     from queuectl.job import Job, Run
     from queuectl.worker import roster
 else:
@@ -127,6 +128,18 @@ class Queue:
         from queuectl.lifecycle import State
 
         return {str(state): 0 for state in State} | self.storage.tally()
+
+    def status(self) -> Status:
+        """Give the counts, the workers, the oldest wait and the pace of the whole queue."""
+        from queuectl import health
+
+        return health.status(self.storage, self.place, self.counts(), spec.now_ms())
+
+    def problems(self, max_age_s: float | None = None) -> list[str]:
+        """Name what is wrong; the empty list where jobs run, in time, and can be recorded."""
+        from queuectl import health
+
+        return health.problems(self.storage, self.place, max_age_s, spec.now_ms())
 
     def last_started(self) -> Job:
         """Give the job that was started last. Raises NotFound."""

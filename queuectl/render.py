@@ -240,6 +240,18 @@ def table(
     return "\n".join(lines)
 
 
+def pause(seconds: float) -> None:
+    """Wait; raise BrokenPipeError where the reader of our output leaves meanwhile."""
+    import select
+
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    poll = select.poll()
+    poll.register(1, 0)
+    if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(seconds * 1000)):
+        raise BrokenPipeError
+
+
 LAST_COLUMN = 16  # what the last column should at least have
 
 
@@ -265,6 +277,14 @@ def terminal_width() -> int | None:
     """Give the width of the terminal that reads the answer; None for a pipe or a file."""
     try:
         return os.get_terminal_size(1).columns or None
+    except OSError:
+        return None
+
+
+def terminal_height() -> int | None:
+    """Give the number of lines of the terminal that reads the answer; None where there is none."""
+    try:
+        return os.get_terminal_size(1).lines or None
     except OSError:
         return None
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import select
 import sys
 
 from queuectl import logs, values
 from queuectl.commands.parsing import option
 from queuectl.errors import NotFound, UsageError
+from queuectl.render import pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ examples:
   queuectl logs 42 --run 2      only of its second run
   less "$(queuectl logs 42 --path)"
 """
-LOOK_MS = 60
+LOOK_S = 0.06
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def run(
     if follow and end is None:
         if not job.run:
             talk.tip(f"Job {job.id} has not run yet.")
-        _copy(queue.follow_log(job, start, number, _pause))
+        _copy(queue.follow_log(job, start, number, lambda: pause(LOOK_S)))
     else:
         _print(queue, talk, job, start, end)
     return 0
@@ -96,11 +96,3 @@ def _copy(chunks: Iterable[bytes]) -> None:
     for chunk in chunks:
         sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
-
-
-def _pause() -> None:
-    """Wait a moment, or for the reader of our output to leave."""
-    poll = select.poll()
-    poll.register(1, 0)
-    if any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(LOOK_MS)):
-        raise BrokenPipeError

@@ -14,7 +14,7 @@ from queuectl.storage.sqlite import Connection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from queuectl.job import Job, PoolRecord, Run, WorkerRecord
     from queuectl.lifecycle import Outcome, Verdict
@@ -311,6 +311,44 @@ class Storage:
         """Give the instant since which the longest-waiting runnable job waits."""
         with self._at.read() as db:
             return views.oldest_ready(db)
+
+    def runnable(self, now: int) -> dict[str, int]:
+        """Give for each open queue with runnable jobs since when the oldest of them waits."""
+        with self._at.read() as db:
+            return views.runnable(db, now)
+
+    def pace(self, now: int, queues: Sequence[str] = ()) -> float | None:
+        """Give how many jobs (of these queues) end in a second at present."""
+        with self._at.read() as db:
+            return views.pace(db, now, queues)
+
+    def ahead(self, job: Job, queues: Sequence[str]) -> int:
+        """Count the runnable jobs of these queues (none: all) that come before this one."""
+        with self._at.read() as db:
+            return views.ahead(db, job, queues)
+
+    def parents(self, job: Job) -> list[tuple[str, str, str]]:
+        """List what a job waits for, or fell with: id, state, and what it needs of that one."""
+        with self._at.read() as db:
+            return views.parents(db, job)
+
+    def limits_of(self, job: Job, now: int) -> dict[str, object]:
+        """Give what a job's queue allows at present."""
+        with self._at.read() as db:
+            return views.limits_of(db, job, now)
+
+    def ended_since(
+        self, since: int | None
+    ) -> Iterator[tuple[str, str, str, int, int | None, float | None]]:
+        """Give the figures of each job that has ended since an instant (None: ever)."""
+        with self._at.read() as db:
+            yield from views.ended_since(db, since)
+
+    def check_writable(self) -> None:
+        """Write something and take it back; raises QueueError where that cannot be done."""
+        with self._at.write() as db:
+            db.execute("INSERT INTO config VALUES ('', '')")
+            db.execute("DELETE FROM config WHERE key = ''")
 
     def paused_queues(self) -> set[str]:
         """Name the queues that are paused."""

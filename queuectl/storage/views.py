@@ -7,7 +7,7 @@ from queuectl.storage.jobs import EVERY_LINE, columns, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from queuectl.job import Job, Run
     from queuectl.storage.jobs import Db
@@ -49,9 +49,9 @@ WITH RECURSIVE step (queue, priority) AS (
     SELECT queue, (SELECT max(priority) FROM job
                    WHERE ready = 1 AND queue = step.queue AND priority < step.priority)
     FROM step WHERE priority IS NOT NULL)
-SELECT min((SELECT min(run_at) FROM job
-            WHERE ready = 1 AND queue = step.queue AND priority = step.priority))
-FROM step WHERE priority IS NOT NULL
+SELECT queue, min((SELECT min(run_at) FROM job
+                   WHERE ready = 1 AND queue = step.queue AND priority = step.priority))
+FROM step WHERE priority IS NOT NULL GROUP BY queue
 """
 FOREVER = 1 << 62  # an instant (ms) that no job reaches
 
@@ -195,8 +195,116 @@ def tally(db: Db) -> dict[str, int]:
 
 def oldest_ready(db: Db) -> int | None:
     """Give the instant since which the longest-waiting runnable job waits."""
-    row = db.execute(_OLDEST).fetchone()
-    return row[0] if row else None
+    return min((since for _, since in db.execute(_OLDEST).fetchall()), default=None)
+
+
+def runnable(db: Db, now: int) -> dict[str, int]:
+    """Give for each open queue with runnable jobs since when the oldest of them waits.
+
+    A job that has become due counts though nobody has promoted it: there may be no worker.
+    """
+    found: dict[str, int] = dict(db.execute(_OLDEST).fetchall())
+    due = db.execute(
+        f"SELECT queue, run_at FROM job INDEXED BY job_due WHERE {DUE} AND run_at <= ? "
+        "AND NOT EXISTS (SELECT 1 FROM queue WHERE name = job.queue AND paused = 1) "
+        "ORDER BY run_at LIMIT 1000",
+        (now,),
+    )
+    for queue, since in due.fetchall():
+        found[queue] = min(found.get(queue, since), since)
+    return found
+
+
+PACE_ENDS = 1000  # of so many ends at most,
+PACE_MS = 300_000  # none of them older than this, a rate is measured,
+PACE_LEAST_S = 10.0  # over at least so long: one job that has just ended is no trend
+
+
+def pace(db: Db, now: int, queues: Sequence[str] = ()) -> float | None:
+    """Give how many jobs (of these queues; none: all) end in a second; None: none has lately."""
+    ends: list[int] = []
+    for state in ("completed", "dead"):
+        rows = db.execute(
+            "SELECT queue, finished_at FROM job WHERE finished_at IS NOT NULL AND state = ? "
+            "AND finished_at > ? ORDER BY finished_at DESC LIMIT ?",
+            (state, now - PACE_MS, PACE_ENDS),
+        )
+        ends += [at for queue, at in rows.fetchall() if not queues or queue in queues]
+    ends = sorted(ends, reverse=True)[:PACE_ENDS]
+    return len(ends) / max(PACE_LEAST_S, (now - ends[-1]) / 1000) if ends else None
+
+
+AHEAD_LIMIT = 100_000  # who stands behind more wants no exact number
+
+
+def ahead(db: Db, job: Job, queues: Sequence[str] = ()) -> int:
+    """Count the runnable jobs that come before this one in open queues (none: any queue)."""
+    count = 0
+    for (queue,) in db.execute("SELECT name FROM queue WHERE paused = 0").fetchall():
+        if queues and queue not in queues:
+            continue
+        count += db.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM job WHERE ready = 1 AND queue = :queue "
+            "AND priority > :priority LIMIT :limit)",
+            {"queue": queue, "priority": job.priority, "limit": AHEAD_LIMIT},
+        ).fetchone()[0]
+        count += db.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM job WHERE ready = 1 AND queue = :queue "
+            "AND priority = :priority AND (run_at, seq) < (:run_at, :seq) LIMIT :limit)",
+            {"queue": queue, **vars(job), "limit": AHEAD_LIMIT},
+        ).fetchone()[0]
+    return min(count, AHEAD_LIMIT)
+
+
+def parents(db: Db, job: Job) -> list[tuple[str, str, str]]:
+    """List what a job waits for, or fell with: id and state, and what it needs of that one."""
+    return db.execute(
+        "SELECT job.id, job.state, needs FROM dependency JOIN job ON job.seq = parent "
+        "WHERE child = ? ORDER BY parent LIMIT 1000",
+        (job.seq,),
+    ).fetchall()
+
+
+def limits_of(db: Db, job: Job, now: int) -> dict[str, object]:
+    """Give what a job's queue allows: paused, concurrency, how many slots are taken and by
+    whom, and when its rate lets the next job start (None: at once)."""
+    paused, concurrency, starts, window_ms = db.execute(
+        "SELECT paused, concurrency, rate_starts, rate_window_ms FROM queue WHERE name = ?",
+        (job.queue,),
+    ).fetchone()
+    taken = db.execute(
+        "SELECT job.id FROM slot JOIN job ON job.seq = slot.job WHERE slot.queue = ? "
+        "ORDER BY job.seq",
+        (job.queue,),
+    ).fetchall()
+    row = (
+        starts
+        and db.execute(
+            "SELECT at + ? FROM rate_start WHERE queue = ? ORDER BY at DESC LIMIT 1 OFFSET ?",
+            (window_ms, job.queue, starts - 1),
+        ).fetchone()
+    )
+    return {
+        "paused": bool(paused),
+        "concurrency": concurrency,
+        "taken": len(taken),
+        "holders": list(dict.fromkeys(holder for (holder,) in taken)),
+        "opens_at": row[0] if row and row[0] > now else None,
+        "rate": starts and f"{starts} starts in {window_ms / 1000:g}s",
+    }
+
+
+def ended_since(
+    db: Db, since: int | None
+) -> Iterator[tuple[str, str, str, int, int | None, float | None]]:
+    """Give of each job that has ended since an instant: its queue, command and state, how often
+    it was started, how long its last run waited (ms) and how long that took (s)."""
+    for state in ENDED:
+        yield from db.execute(
+            "SELECT queue, command, state, run, started_at - run_at, duration_s FROM job "
+            "WHERE finished_at IS NOT NULL AND state = ? AND finished_at >= ?",
+            (str(state), since or 0),
+        )
 
 
 def paused_queues(db: Db) -> set[str]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import select
 import signal
+from contextlib import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
     from queuectl.wake import Bell
@@ -92,3 +94,18 @@ def _drain(fd: int) -> None:
             pass
     except BlockingIOError:
         pass
+
+
+@contextmanager
+def ending_softly() -> Iterator[None]:
+    """Let TERM and HUP end this process as an exception, so that what is held is given back."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
