@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from queuectl import logs
     from queuectl.health import Status
     from queuectl.job import Job, Run
+    from queuectl.reasons import Why
     from queuectl.worker import roster
 else:
     logs = Later("queuectl.logs")
@@ -128,6 +129,12 @@ class Queue:
         from queuectl.lifecycle import State
 
         return {str(state): 0 for state in State} | self.storage.tally()
+
+    def why(self, job_id: str) -> Why:
+        """Say why a job waits, what it does or why it ended as it did. Raises NotFound."""
+        from queuectl.reasons import why
+
+        return why(self.storage, self.place, self.job(job_id), spec.now_ms())
 
     def status(self) -> Status:
         """Give the counts, the workers, the oldest wait and the pace of the whole queue."""

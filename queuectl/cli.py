@@ -25,6 +25,7 @@ COMMANDS = {
     "enqueue": "put a command into the queue",
     "list": "list jobs",
     "show": "show everything about one job",
+    "why": "say why a job is where it is, and when it runs",
     "logs": "print what a job wrote",
     "wait": "wait for jobs to end",
     "cancel": "cancel jobs; running ones are ended first",

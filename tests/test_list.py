@@ -140,7 +140,7 @@ class WidthTest(QueueTest):
         self.assertIn("RUNS", shown)
 
     def test_what_jobs_say_is_harmless(self) -> None:
-        for words in (("list",), ("list", "--fields", "command"), ("show", "3")):
+        for words in (("list",), ("list", "--fields", "command"), ("show", "3"), ("why", "3")):
             shown = self.box.ok(*words).out
             with self.subTest(words):
                 self.assertNotIn("\x1b", shown)
