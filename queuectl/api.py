@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from queuectl import logs
+    from queuectl.figures import Stats
     from queuectl.health import Status
     from queuectl.job import Job, Run
     from queuectl.reasons import Why
@@ -135,6 +136,12 @@ class Queue:
         from queuectl.reasons import why
 
         return why(self.storage, self.place, self.job(job_id), spec.now_ms())
+
+    def stats(self, since: int | None = None) -> Stats:
+        """Add up what the jobs that ended since an instant (ms; None: ever) came to."""
+        from queuectl.figures import add_up
+
+        return add_up(self.storage.ended_since(since))
 
     def status(self) -> Status:
         """Give the counts, the workers, the oldest wait and the pace of the whole queue."""

@@ -34,6 +34,7 @@ COMMANDS = {
     "edit": "change the priority, queue or label of waiting jobs",
     "rerun": "do the same once more, as new jobs",
     "status": "count the jobs and show the workers",
+    "stats": "add up what the jobs that have ended came to",
     "dlq": "list, retry or purge the jobs that are dead",
     "worker": "start, run, stop, scale or list workers",
     "queue": "pause queues and limit what runs at once",
