@@ -113,6 +113,7 @@ USAGE: tuple[tuple[tuple[str, ...], str], ...] = (
     (("list", "--limit", "-1"), "--limit takes a whole number"),
     (("list", "--since", "x"), "--since takes a length"),
     (("list", "--queue", "a b"), "is no name"),
+    (("list", "--label", "\udcff"), "--label is not valid UTF-8"),
     (("list", "all"), "unknown argument 'all'"),
     (("show",), "ID"),
     (("show", "1", "2"), "unknown argument '2'"),

@@ -69,7 +69,7 @@ def run(
         limit=None if wanted is None else wanted + 1,
         state=state,
         queue=option("--queue", values.name, queue_name),
-        label=label,
+        label=option("--label", values.text, label),
         since=None if length_s is None else now - round(length_s * 1000),
     )
     more = wanted is not None and len(jobs) > wanted
