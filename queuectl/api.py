@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from queuectl import logs
+    from queuectl.checkup import Finding
     from queuectl.figures import Stats
     from queuectl.health import Status
     from queuectl.job import Job, Run
@@ -378,6 +379,21 @@ class Queue:
         from queuectl.worker import roster
 
         return roster.stop_all(self.storage, self.place, after_s=after_s, wait=wait)
+
+    # -- the file itself ----------------------------------------------------------------------
+
+    def backup(self, target: str, progress: Callable[[float], None] = lambda part: None) -> int:
+        """Write a consistent copy of the database while everything runs; give its bytes.
+
+        `progress` is told the part that is done, 0 to 1. Raises Conflict where the target exists.
+        """
+        return self.storage.backup(target, progress)
+
+    def examine(self) -> list[Finding]:
+        """Look the installation, the file and the machine over."""
+        from queuectl.checkup import examine
+
+        return examine(self.storage, self.place)
 
     # -- configuration -----------------------------------------------------------------------
 

@@ -39,6 +39,9 @@ COMMANDS = {
     "worker": "start, run, stop, scale or list workers",
     "queue": "pause queues and limit what runs at once",
     "prune": "remove jobs that have ended, and their logs",
+    "backup": "copy the queue while everything runs",
+    "doctor": "look the installation and the file over",
+    "metrics": "print Prometheus text",
     "config": "read and change settings",
     "help": "explain a command",
 }

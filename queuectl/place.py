@@ -79,7 +79,7 @@ def check_database(place: Place) -> os.stat_result | None:
 
 def refuse_network(place: Place) -> None:
     """Raise Refused where the place lies on a network file system: locks do not hold there."""
-    kind = _file_system(os.path.dirname(place.db))
+    kind = file_system(os.path.dirname(place.db))
     if kind in NETWORK:
         raise Refused(
             f"{place.db} lies on a network file system ({kind}), where locks do not hold",
@@ -175,7 +175,7 @@ def _check_safe(path: str, found: os.stat_result) -> None:
         )
 
 
-def _file_system(directory: str, table: str = "/proc/self/mountinfo") -> str | None:
+def file_system(directory: str, table: str = "/proc/self/mountinfo") -> str | None:
     """Name the type of the file system that holds a directory; None where that is not known."""
     try:
         with open(table, encoding="utf-8", errors="surrogateescape") as lines:

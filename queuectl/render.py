@@ -48,6 +48,11 @@ class Talk:
         if self._tips:
             _print_error(one_line(text))
 
+    def progress(self, text: str) -> None:
+        """Show how far long work is, on one line of the terminal; empty takes it away again."""
+        if not self.quiet and not self.as_json and _is_terminal(sys.stderr):
+            print(f"\r\x1b[K{one_line(text)}", end="", file=sys.stderr, flush=True)
+
     def error(self, error: QueueError, where: str = "queuectl") -> None:
         """Print why it could not be done: one line, or one JSON object."""
         if self.as_json:

@@ -171,6 +171,13 @@ def _ring(path: str, moved_to: str | None = None) -> bool:
     return True
 
 
+def files(place: Place) -> list[str]:
+    """List the locks and bells that lie in run/, whoever they belong to."""
+    folders = [place.run, *(os.path.join(place.run, shelf) for shelf in _SHELVES)]
+    paths = [os.path.join(folder, name) for folder in folders for name in _listed(folder)]
+    return [path for path in paths if not os.path.isdir(path)]
+
+
 def _listed(folder: str) -> list[str]:
     try:
         return os.listdir(folder)

@@ -20,7 +20,7 @@ LAYERS = {
     "place": 1, "logs": 1, "wake": 1, "render": 1, "storage": 1, "bulk": 1, "waiting": 1,
     "following": 1,
     "worker": 2,
-    "api": 3, "figures": 1, "health": 3, "reasons": 3,
+    "api": 3, "checkup": 3, "figures": 1, "health": 3, "reasons": 3,
     "commands": 4, "dashboard": 4,
     "cli": 5, "__main__": 6,
 }  # fmt: skip

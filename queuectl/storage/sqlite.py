@@ -162,6 +162,10 @@ class Connection:
         """Open a read transaction: one consistent view of the file."""
         return Read(self)
 
+    def engine_version(self) -> tuple[int, ...]:
+        """Give the version of SQLite."""
+        return sqlite3.sqlite_version_info
+
     def changes(self) -> int:
         """Give a number that changes when another connection has committed."""
         try:

@@ -14,16 +14,16 @@ from queuectl.storage.sqlite import Connection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from queuectl.job import Job, PoolRecord, Run, WorkerRecord
     from queuectl.lifecycle import Outcome, Verdict
     from queuectl.place import Place
-    from queuectl.storage import ballast, fleet, graph, limits, views
+    from queuectl.storage import ballast, copy, fleet, graph, limits, views
 else:
-    ballast, fleet, graph, limits, views = (
+    ballast, copy, fleet, graph, limits, views = (
         Later(f"queuectl.storage.{name}")
-        for name in ("ballast", "fleet", "graph", "limits", "views")
+        for name in ("ballast", "copy", "fleet", "graph", "limits", "views")
     )
 
 
@@ -354,6 +354,28 @@ class Storage:
         """Name the queues that are paused."""
         with self._at.read() as db:
             return views.paused_queues(db)
+
+    # -- the file itself ----------------------------------------------------------------------
+
+    def integrity(self) -> str:
+        """Say what is wrong with the file; empty where nothing is."""
+        with self._at.read() as db:
+            return views.integrity(db)
+
+    def engine_version(self) -> tuple[int, ...]:
+        """Give the version of the database engine."""
+        return self._at.engine_version()
+
+    def backup(self, target: str, progress: Callable[[float], None]) -> int:
+        """Write a consistent copy of the file; give its bytes."""
+        with self._at.read() as db:
+            db.execute("SELECT 1 FROM job LIMIT 1").fetchone()  # from here on, nothing changes
+            return copy.copy(db, target, progress)
+
+    def ready_queues(self) -> list[str]:
+        """Name the queues in which a job could start, if a worker served them."""
+        with self._at.read() as db:
+            return views.ready_queues(db)
 
     # -- configuration -----------------------------------------------------------------------
 

@@ -365,3 +365,22 @@ def unfinished(db: Db, queue: str | None) -> list[Job]:
     given = {} if queue is None else {"queue": queue}
     found = [job for walk in (_processing, _ready, _waiting) for job in walk(db, given, -1)]
     return sorted(found, key=lambda job: job.seq)
+
+
+def integrity(db: Db) -> str:
+    """Say what is wrong with the file and its counts; empty where nothing is."""
+    (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        return str(found)
+    (counted,) = db.execute("SELECT count(*) FROM job").fetchone()
+    (kept,) = db.execute("SELECT coalesce(sum(jobs), 0) FROM tally").fetchone()
+    return "" if counted == kept else f"{counted} jobs are there and {kept} are counted"
+
+
+def ready_queues(db: Db) -> list[str]:
+    """Name the queues that have a runnable job and are not paused."""
+    rows = db.execute(
+        "SELECT name FROM queue WHERE paused = 0 AND EXISTS "
+        "(SELECT 1 FROM job WHERE ready = 1 AND job.queue = queue.name) ORDER BY name"
+    )
+    return [name for (name,) in rows]

@@ -87,6 +87,11 @@ def alone(place: Place, what: str) -> Iterator[None]:
         os.close(fd)
 
 
+def token_of(path: str) -> str:
+    """Give the token of whoever a file in run/ belongs to."""
+    return os.path.basename(path).partition(".")[0].partition("+")[0]
+
+
 def is_alive(place: Place, record: PoolRecord | WorkerRecord) -> bool:
     """Say whether whoever registered still lives."""
     held = _is_held(place, record.lock, record.lock_dev, record.lock_ino)
