@@ -81,6 +81,7 @@ class _Bench:
 
     def close(self) -> None:
         self.storage.discharge_worker(self.worker.id)
+        self.storage.discharge_pool(self.worker.pool)
         self.storage.close()
 
     def time(self, verb: str) -> float:

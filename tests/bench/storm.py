@@ -117,4 +117,5 @@ class _Prober:
 
     def close(self) -> None:
         self._storage.discharge_worker(self._me.id)
+        self._storage.discharge_pool(self._me.pool)
         self._storage.close()
