@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 # alone has to read the whole WAL first.
 WAL_FRAMES = 256
 # The file is not cut then but written over: growing it anew would make every sync write the
-# file system's journal, too (290 instead of 134 µs). Beyond this, after a long reader, it is cut.
-WAL_CUT_BYTES = 64 << 20
+# file system's journal, too (290 instead of 134 µs). But it is cut where nothing was written over:
+# a client that is alone reads it whole when it opens, and has to begin anew with all of it.
+WAL_CUT_FRAMES = WAL_FRAMES + 16  # more than one small transaction beyond the limit
 
 
 class Connection:
@@ -82,22 +83,27 @@ class Connection:
         return self._wal_fd
 
     def checkpoint_if_long(self) -> None:
-        """Write the WAL back once it has grown; the caller holds the lock, so no commit meets it.
-
-        A frame belongs to the present WAL if it has its salt (sqlite.org/fileformat.html, 4.1).
-        """
+        """Write the WAL back once it has grown; the caller holds the lock: no commit meets it."""
         try:
-            wal = self._wal()
-            size = os.fstat(wal).st_size
-            place = 32 + (WAL_FRAMES - 1) * (24 + 4096)
-            if size < place + 24 or os.pread(wal, 8, place + 8) != os.pread(wal, 8, 16):
+            if not self._reaches(WAL_FRAMES):
                 return
+            how = "TRUNCATE" if self._reaches(WAL_CUT_FRAMES) else "PASSIVE"
             self.db.execute("PRAGMA busy_timeout = 0")  # a reader in the way is not waited for
-            how = "TRUNCATE" if size > WAL_CUT_BYTES else "PASSIVE"
             self.db.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
             self.db.execute(f"PRAGMA busy_timeout = {int(lock.WAIT_S * 1000)}")
         except (OSError, sqlite3.Error):
             pass  # the commit is safe in the WAL; the next one tries again
+
+    def _reaches(self, frames: int) -> bool:
+        """Say whether the WAL has so many frames: that one has the salt of the present WAL.
+
+        Older ones lie behind it when it was written over (sqlite.org/fileformat.html, 4.1).
+        """
+        wal = self._wal()
+        place = 32 + (frames - 1) * (24 + 4096)
+        if os.fstat(wal).st_size < place + 24:
+            return False
+        return os.pread(wal, 8, place + 8) == os.pread(wal, 8, 16)
 
     def _create(self) -> None:
         """Make an empty private file, and clear what an earlier one of that name left.
