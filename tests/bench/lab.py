@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import venv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,11 +26,18 @@ class Lab(Sandbox):
         refuse_foreign(self.db)
         self.script = self.dir / "queuectl"
         self.script.write_text(_SCRIPT)
+        self.python = sys.executable
         self.counted = self.dir / "F"
         self.queue = Queue(str(self.db))
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, str(self.script), *words]
+        return [self.python, str(self.script), *words]
+
+    def use_bare_python(self) -> None:
+        """Call an interpreter in which nobody has installed anything that loads at every start."""
+        folder = self.dir / "python"
+        venv.create(folder, symlinks=True)
+        self.python = str(folder / "bin" / "python3")
 
     def start(self, workers: int, *words: str) -> None:
         """Start workers in the background."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,8 +80,9 @@ def _xargs(folder: Path, jobs: int) -> float:
 def enqueue(size: Size) -> list[Figure]:
     """Enqueue one job, as a whole process, against Python loading what it cannot do without."""
     with lab() as ours:
+        ours.use_bare_python()
         ours.enqueue("true")  # makes the file
-        floor = [sys.executable, "-c", "import argparse, sqlite3"]
+        floor = [ours.python, "-c", "import argparse, sqlite3"]
         others = peers.enqueues(ours.dir)
         field = [
             Contestant("floor", lambda: place.seconds(floor, env=ours.env, cwd=ours.dir)),
