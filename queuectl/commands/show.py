@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from queuectl import logs
 from queuectl.errors import QueueError
-from queuectl.render import job_json, length, one_line, run_json, stamp, status_text, waiting_for
+from queuectl.render import (
+    cut,
+    job_json,
+    length,
+    one_line,
+    run_json,
+    stamp,
+    status_text,
+    table,
+    terminal_height,
+    terminal_width,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +34,12 @@ examples:
   queuectl show 42 --json | jq .history
 """
 LAST_LINES = 10
+LEAST_LINES = 3  # of output, however low the terminal is
 LAST_BYTES = 4096
+LAST_RUNS = 8
+COMMAND_LINES = 3  # of a long command, on a terminal
+HEAD = ("RUN", "STARTED", "OUTCOME", "LENGTH", "CPU", "MEMORY", "LEFT", "END")
+SPARE = ("STARTED", "LEFT", "CPU")
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -35,65 +52,101 @@ def run(queue: Queue, talk: Talk, *, id: str) -> int:
     """Print the job, each of its runs, and the end of its output."""
     job = queue.job(id)
     runs = queue.runs(job)
-    paused = queue.storage.paused_queues()
     if talk.as_json:
+        paused = queue.storage.paused_queues()
         history = [run_json(each) for each in runs]
         talk.json({**job_json(job, queue.place, paused), "history": history})
         return 0
-    for name, value in _facts(queue, job, paused):
-        if value:
-            talk.answer(f"{name:<12} {one_line(value)}")
-    for each in runs:
-        talk.answer(_run_line(each))
-    for line in _output(queue, job):
-        talk.answer(f"  | {line}")
+    told = _told(queue, talk, job, runs)
+    output = _output(queue, job)
+    if height := terminal_height():
+        output = output[-max(LEAST_LINES, height - len(told) - 1) :]
+    for line in (*told, *(_fitted(f"  | {line}") for line in output)):
+        talk.answer(line)
     return 0
 
 
-def _facts(queue: Queue, job: Job, paused: set[str]) -> list[tuple[str, str | None]]:
+def _told(queue: Queue, talk: Talk, job: Job, runs: list[Run]) -> list[str]:
+    """Give the lines before the output: what the job is, and its runs."""
+    width = terminal_width()
+    lines = []
+    for name, value in _facts(queue, job):
+        if value:
+            shown = one_line(value)
+            if width:
+                shown = cut(shown, max(8, width * (COMMAND_LINES if name == "command" else 1) - 13))
+            if name == "state":
+                shown = talk.paint(shown, job.state)
+            lines.append(f"{name:<12} {shown}")
+    if runs:
+        rows = [_row(each) for each in runs[-LAST_RUNS:]]
+        lines += ["", *table(HEAD, rows, spare=SPARE).split("\n")]
+    if len(runs) > LAST_RUNS:
+        lines.append(f"and {len(runs) - LAST_RUNS} earlier runs: queuectl show {job.id} --json")
+    return [*lines, ""] if runs else lines
+
+
+def _facts(queue: Queue, job: Job) -> list[tuple[str, str | None]]:
     retries = f"{job.attempts} of {job.max_retries + 1}"
+    parents = json.loads(job.after) if job.after else []
     return [
         ("id", job.id),
         ("command", job.command),
         ("state", job.state),
-        ("waits for", _waits_for(job, paused)),
-        ("why", job.stuck or (job.error if job.state in ("failed", "dead", "cancelled") else None)),
-        ("queue", f"{job.queue}, priority {job.priority}"),
+        ("why", queue.why(job.id).explanation),
+        ("queue", f"{job.queue}, priority {job.priority}" + _slots(job)),
         ("label", job.label),
+        ("unique", job.unique_key),
+        ("schedule", job.schedule),
+        ("after", ", ".join(map(str, parents))),
         ("attempts", f"{retries} (run {job.run})" if job.run != job.attempts else retries),
         ("backoff", f"{job.backoff_base:g} ^ n seconds, at most {length(job.backoff_max_s)}"),
         ("timeout", length(job.timeout_s) if job.timeout_s else None),
+        ("expires", stamp(job.expires_at) if not job.run else None),
         ("directory", os.fsdecode(job.cwd)),
         ("enqueued", stamp(job.created_at)),
+        ("runs at", stamp(job.run_at) if job.state in ("pending", "failed") else None),
         ("started", stamp(job.started_at)),
         ("ended", stamp(job.finished_at)),
         ("log", queue.place.log(job.id)),
     ]
 
 
-def _waits_for(job: Job, paused: set[str]) -> str | None:
-    reason = waiting_for(job, paused)
-    timed = reason in ("scheduled", "backoff")
-    return f"{reason}, until {stamp(job.run_at)}" if timed else reason
+def _slots(job: Job) -> str:
+    if job.slots_held:
+        return f", holds slots {job.slots_held}"
+    return f", {job.slots} slots" if job.slots > 1 else ""
 
 
-def _run_line(run: Run) -> str:
-    ended = status_text(run.exit_code, run.signal, run.error)
-    used = f", cpu {run.cpu_s:.2f}s" if run.cpu_s is not None else ""
-    memory = f", {run.max_rss_bytes >> 20} MiB" if run.max_rss_bytes is not None else ""
-    left = f", {run.left_behind} processes left behind" if run.left_behind else ""
-    outcome = run.outcome or "running"
-    begin = f"run {run.run:<8} {stamp(run.started_at)}  {outcome:<11}"
-    return one_line(f"{begin} {length(run.duration_s)}  {ended}{used}{memory}{left}")
+def _row(run: Run) -> tuple[str, ...]:
+    return (
+        str(run.run),
+        str(stamp(run.started_at)),
+        run.outcome or "running",
+        length(run.duration_s),
+        "-" if run.cpu_s is None else f"{run.cpu_s:.2f}s",
+        "-" if run.max_rss_bytes is None else f"{run.max_rss_bytes / 1048576:.1f} MiB",
+        _left(run.left_behind),
+        status_text(run.exit_code, run.signal, run.error),
+    )
+
+
+def _left(count: int | None) -> str:
+    """Say how many processes outlived the first one and were ended."""
+    return "-" if not count else f"{count} process{'es' * (count > 1)}"
 
 
 def _output(queue: Queue, job: Job) -> list[str]:
     """Give the last lines of output, made harmless."""
     path = queue.place.log(job.id)
     try:
-        size = os.path.getsize(path)
-        start = max(size - LAST_BYTES, logs.tail_start(path, LAST_LINES))
+        start = max(os.path.getsize(path) - LAST_BYTES, logs.tail_start(path, LAST_LINES))
         text = b"".join(logs.read(path, start)).decode("utf-8", "backslashreplace")
     except (OSError, QueueError):
         return []
-    return [one_line(line) for line in text.splitlines()]
+    return [one_line(line) for line in text.removesuffix("\n").split("\n")] if text else []
+
+
+def _fitted(line: str) -> str:
+    width = terminal_width()
+    return cut(line, width) if width else line
