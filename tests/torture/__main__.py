@@ -15,8 +15,6 @@ from tests.torture import plan, report, verdict
 from tests.torture.field import Field
 from tests.torture.nemesis import Nemesis
 
-STUCK_S = 90  # a drain that makes no progress for so long has stuck
-
 
 def main() -> int:
     """Run the torture once for each seed and say how it went."""
@@ -47,6 +45,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--kinds", help="comma list of kinds of job, see jobs.KINDS")
     parser.add_argument("--rate", action="append", default=[], metavar="VERB=N", help="a second")
     parser.add_argument("--workers", type=int, default=4, help="in each pool")
+    parser.add_argument("--patience", type=float, default=90, help="seconds without progress")
     parser.add_argument("--plan", action="store_true", help="print the plan and do nothing")
     options = parser.parse_args()
     options.seed = options.seed or [1]
@@ -85,9 +84,9 @@ def _run(
     faults_s = time.monotonic() - began
     nemesis.finish()
     began = time.monotonic()
-    stuck = _drain(ground, seed, options.workers)
+    stuck = _drain(ground, seed, options)
     drain_s = time.monotonic() - began
-    ending, _ = ground.run("worker", "stop")
+    ending, _ = ground.run("worker", "stop", timeout_s=options.patience)
     left = verdict.Verdict()
     verdict.check_quiet(left, ground)
     ground.end_all()
@@ -107,7 +106,7 @@ def _run(
 SETTINGS = {"backoff-base": "0.5", "backoff-max": "1", "kill-grace": "500ms"}
 
 
-def _drain(ground: Field, seed: int, workers: int) -> str:
+def _drain(ground: Field, seed: int, options: argparse.Namespace) -> str:
     """End the pools that are left, start one cleanly, and wait until everything is finished."""
     if seed % 2:
         ground.run("worker", "stop", "--now")
@@ -117,15 +116,15 @@ def _drain(ground: Field, seed: int, workers: int) -> str:
                 ground.signal(process, signal.SIGKILL)
     ground.reap()
     ground.run("queue", "resume")
-    status, _ = ground.run("worker", "start", "--count", str(workers))
+    status, _ = ground.run("worker", "start", "--count", str(options.workers))
     if status:
         return f"worker start: {status}"
-    return _wait_drained(ground)
+    return _wait_drained(ground, options.patience)
 
 
-def _wait_drained(ground: Field) -> str:
+def _wait_drained(ground: Field, patience_s: float) -> str:
     before, since = -1, time.monotonic()
-    while time.monotonic() - since < STUCK_S:
+    while time.monotonic() - since < patience_s:
         ground.reap()
         status, text = ground.run("status", "--json")
         if status == 0:
@@ -137,7 +136,7 @@ def _wait_drained(ground: Field) -> str:
                 before, since = open_jobs, time.monotonic()
         _release_held(ground)
         time.sleep(0.3)
-    return f"{before} jobs are unfinished {STUCK_S} s after the last progress"
+    return f"{before} jobs are unfinished {patience_s:.0f} s after the last progress"
 
 
 def _release_held(ground: Field) -> None:

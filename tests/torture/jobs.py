@@ -78,6 +78,7 @@ KINDS = {
     "flaky": Kind(8),
     "slow": Kind(13, 0.1, 1.2),
     "long": Kind(2, 2.5, 4.0),
+    "longer": Kind(0.3, 5.0, 6.0),
     "daemon": Kind(6, 0.05, 0.8),
     "emptied": Kind(6, 0.05, 0.8),
     "closed": Kind(4, 0.05, 0.8),
@@ -93,7 +94,7 @@ def command(script: Path, kind: str, share: float) -> list[str]:
     """Give the words of `enqueue` for a job; `share` (0..1) says how long it takes."""
     spec = KINDS[kind]
     length_s = spec.least_s + (spec.most_s - spec.least_s) * share
-    name = "slow" if kind == "long" else kind
+    name = "slow" if kind.startswith("long") else kind
     return [*spec.flags, f"exec sh '{script}' {name} {length_s:.2f}"]
 
 

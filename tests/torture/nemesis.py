@@ -98,13 +98,17 @@ class Nemesis:
                 job_id, words = self._named.pop(pid)
                 if status in (0, 5):
                     self.notes.proved.add(job_id)
-                elif status < 0 or status == 1:  # unknown: the same call again must tell
+                elif job_id not in self._acknowledged():  # unknown: the same call must tell
                     self.after(0.3, lambda j=job_id, w=words: self._enqueue_as(j, w))
             if pid in self.notes.given_up:
                 job_id = self.notes.given_up.pop(pid)
                 if verb == "give_up" and status == 0:
                     self.notes.stay_cancelled.add(job_id)
         self.field.bury()
+
+    def _acknowledged(self) -> set[str]:
+        with open(self.acks, encoding="ascii", errors="replace") as file:
+            return set(file.read().split())
 
     def after(self, seconds: float, do: Callable[[], object]) -> None:
         """Do something a little later."""
@@ -114,6 +118,8 @@ class Nemesis:
     def finish(self) -> None:
         """End the faults: do at once what was still to come, and make everything possible again."""
         deadline = time.monotonic() + 60
+        while self.notes.given_up and time.monotonic() < deadline:
+            self._until(time.monotonic() + 0.05)
         while self._later:
             heapq.heappop(self._later)[2]()
         self.free()
