@@ -11,6 +11,7 @@ from queuectl.values import MAX_ARGUMENT
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
+    from collections.abc import Container
 
     from queuectl.api import Queue
     from queuectl.render import Talk
@@ -46,6 +47,12 @@ FLAGS = (
     ("--expires", "DUR", "cancel it if it has not been started by then"),
     ("--slots", "N", "how many slots of its queue it takes (1)"),
 )
+# These are repeated.
+LISTS = (
+    ("--env", "K[=V]", "add or replace a variable; without a value, the caller's own"),
+    ("--after", "ID", "not before this job has completed"),
+    ("--after-finished", "ID", "not before it ended, however"),
+)
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -54,30 +61,28 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "words", nargs="*", metavar="COMMAND", help='one quoted string, JSON or "-"'
     )
-    for flag, metavar, text in FLAGS:
-        dest = "queue_name" if flag == "--queue" else None
-        parser.add_argument(flag, dest=dest, metavar=metavar, help=text)
-    parser.add_argument(
-        "--env",
-        action="append",
-        metavar="K[=V]",
-        help="add or replace a variable; without a value, the caller's own",
-    )
-    parser.add_argument(
-        "--after", action="append", metavar="ID", help="not before this job has completed"
-    )
-    parser.add_argument(
-        "--after-finished", action="append", metavar="ID", help="not before it ended, however"
-    )
-    parser.add_argument("--hold", action="store_true", help="not before it is released")
+    add_options(parser)
     parser.add_argument("--file", metavar="F", help='a job a line, shell or JSON; "-" is stdin')
     parser.add_argument("--wait", action="store_true", help="wait, and exit as the job did")
     parser.set_defaults(run=run)
 
 
+def add_options(parser: ArgumentParser, but: Container[str] = ()) -> None:
+    """Declare what may be asked of a job, but for the options named (as spec.OPTIONS has them)."""
+    for flag, metavar, text in FLAGS:
+        if _key(flag) not in but:
+            dest = "queue_name" if flag == "--queue" else None
+            parser.add_argument(flag, dest=dest, metavar=metavar, help=text)
+    for flag, metavar, text in LISTS:
+        if _key(flag) not in but:
+            parser.add_argument(flag, action="append", metavar=metavar, help=text)
+    if "hold" not in but:
+        parser.add_argument("--hold", action="store_true", help="not before it is released")
+
+
 def explain_unknown(unknown: list[str], typed: list[str]) -> tuple[str, str] | None:
     """Explain a flag behind the command: most often the command was not quoted."""
-    return None if typed[0] == unknown[0] else (_quote(typed), "")
+    return None if typed[0] == unknown[0] else (quote(typed, "queuectl enqueue"), "")
 
 
 def run(
@@ -91,10 +96,10 @@ def run(
     **flags: object,
 ) -> int:
     """Store the job (or a file of them) and print its id; warn where nobody will run it soon."""
-    defaults = spec.check(options(flags), _flag)
+    defaults = spec.check(options(flags), flag_of)
     if file is not None:
         return _enqueue_file(queue, talk, file, defaults, words=words, exact=exact, wait=wait)
-    asked = {**defaults, **_what(words, exact)}
+    asked = {**defaults, **what(words, exact)}
     ((job_id, new),) = queue.insert([asked])
     if not new:
         talk.warn(f"job {job_id} is unfinished and has the key {asked['unique']!r}: nothing new")
@@ -166,26 +171,29 @@ def _wait(queue: Queue, talk: Talk, job_id: str) -> int:
     return 125
 
 
-def _what(words: list[str], exact: list[str] | None) -> dict[str, object]:
-    """Tell the forms of a command apart."""
+def what(
+    words: list[str], exact: list[str] | None, typed: str = "queuectl enqueue"
+) -> dict[str, object]:
+    """Tell the forms of a command apart; `typed` is what stands before it, for the errors."""
     if exact is not None:
         if words:
             raise UsageError(f"a command stands before -- and after it: {words[0]!r}")
         return spec.check({"argv": exact}, lambda _: "the command")
     if len(words) > 1:
-        raise UsageError(_quote(words))
+        raise UsageError(quote(words, typed))
     if not words:
-        raise UsageError("there is no command", 'To enqueue one: queuectl enqueue "make test"')
+        raise UsageError("there is no command", f'Give one: {typed} "make test"')
     text = _script() if words[0] == "-" else words[0]
     if spec.looks_like_json(text) and words[0] != "-":
         return spec.from_json(text)
     return spec.check({"command": text}, lambda _: "the command")
 
 
-def _quote(words: list[str]) -> str:
+def quote(words: list[str], typed: str) -> str:
+    """Tell somebody who did not quote a command how to."""
     line = " ".join(words)
     shown = line if len(line) <= 200 else line[:200] + "…"
-    return f'quote the command: queuectl enqueue "{shown}", or: -- {shown}'
+    return f'quote the command: {typed} "{shown}", or: -- {shown}'
 
 
 def _script() -> str:
@@ -207,8 +215,13 @@ def _environment(entries: list[str] | None) -> dict[str, str | None] | None:
     return {name: value if sign else None for name, sign, value in pairs}
 
 
-def _flag(key: str) -> str:
+def flag_of(key: str) -> str:
+    """Give the flag that sets an option."""
     return "--" + key.replace("_", "-")
+
+
+def _key(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
 
 
 def _remark(queue: Queue, talk: Talk, options: dict[str, object]) -> None:

@@ -54,6 +54,24 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.HelpFormatter(prog, width=(terminal_width() or 80) - 2)
 
 
+class Intermixed(Parser):
+    """A parser that takes its words before, between and behind its flags."""
+
+    _mixing = False
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse the flags first and what is left as words: argparse calls this for each."""
+        if self._mixing:
+            return super().parse_known_args(args, namespace)
+        self._mixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
+
+
 def add_globals(parser: argparse.ArgumentParser) -> None:
     """Add the flags that work before and after the command."""
     group = parser.add_argument_group("everywhere")
@@ -70,13 +88,14 @@ def add_globals(parser: argparse.ArgumentParser) -> None:
 def add_actions(
     parser: argparse.ArgumentParser,
     actions: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]],
+    parser_class: type[Parser] = Parser,
 ) -> None:
     """Add the second words of a command, such as the `list` of `dlq list`."""
     words = parser.add_subparsers(
         dest="action_word",
         metavar="|".join(actions),
         required=True,
-        parser_class=Parser,
+        parser_class=parser_class,
         prog=parser.prog,
     )
     for name, (summary, arguments) in actions.items():
