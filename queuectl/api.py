@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from queuectl.health import Status
     from queuectl.job import Job, Run
     from queuectl.reasons import Why
+    from queuectl.schedules import Schedules
     from queuectl.worker import roster
 else:
     logs = Later("queuectl.logs")
@@ -47,6 +48,13 @@ class Queue:
         if self._storage is None:
             self._storage = Storage(self.place)
         return self._storage
+
+    @property
+    def schedules(self) -> Schedules:
+        """The recurring jobs: `queue.schedules.add("nightly", "make", cron="0 3 * * *")`."""
+        from queuectl.schedules import Schedules
+
+        return Schedules(self.place, self.storage)
 
     def close(self) -> None:
         """Let the file go; the next call opens it again. Needed before a fork."""

@@ -37,6 +37,7 @@ COMMANDS = {
     "stats": "add up what the jobs that have ended came to",
     "dlq": "list, retry or purge the jobs that are dead",
     "worker": "start, run, stop, scale or list workers",
+    "schedule": "enqueue again and again, by cron or every so often",
     "queue": "pause queues and limit what runs at once",
     "prune": "remove jobs that have ended, and their logs",
     "backup": "copy the queue while everything runs",
@@ -133,6 +134,8 @@ def _parse(name: str | None, ours: list[str], exact: list[str] | None) -> argpar
     parser = build_parser(name)
     module = parser.get_default("module")
     takes_exact = getattr(module, "TAKES_EXACT", False)
+    if isinstance(takes_exact, str):  # only that action does
+        takes_exact = takes_exact in _plain_words(ours)[1:2]
     if exact is not None and not takes_exact:
         ours = [*ours, "--", *exact]
     values, unknown = parser.parse_known_args(ours)
@@ -208,15 +211,20 @@ def _before_dashes(words: list[str]) -> tuple[list[str], list[str] | None]:
 
 
 def _command_word(words: list[str]) -> str | None:
-    skip = False
+    return next(iter(_plain_words(words)), None)
+
+
+def _plain_words(words: list[str]) -> list[str]:
+    """List the words that are no flags, nor the value of a flag that stands everywhere."""
+    found, skip = [], False
     for word in words:
         if skip:
             skip = False
         elif word in _WITH_VALUE:
             skip = True
         elif not word.startswith("-"):
-            return word
-    return None
+            found.append(word)
+    return found
 
 
 def _where(words: list[str]) -> str:

@@ -137,6 +137,36 @@ def captured_environment(which: str, added: Mapping[str, str | None]) -> bytes:
     return b"\0".join(b"%b=%b" % pair for pair in sorted(taken.items()))
 
 
+def local_zone(environ: Mapping[str, str] = os.environ, etc: str = "/etc") -> str:
+    """Name the zone that clocks here show: TZ, else the machine's, else UTC.
+
+    Raises UsageError where TZ is a rule and no name: a schedule stores names.
+    """
+    if "TZ" in environ:
+        name = _zone_name(environ["TZ"].lstrip(":") or "UTC")
+        if name is None:
+            raise UsageError("TZ does not name a zone", "Name one: --tz Europe/Berlin")
+        return name
+    try:
+        with open(os.path.join(etc, "timezone"), encoding="utf-8", errors="replace") as file:
+            named = file.readline(200).strip()
+    except OSError:
+        named = ""
+    return _zone_name(named) or _zone_name(os.path.realpath(f"{etc}/localtime")) or "UTC"
+
+
+def _zone_name(text: str) -> str | None:
+    """Give the name in a name or in a path of the zone database; None where there is none."""
+    from queuectl import cron
+
+    name = text.rpartition("/zoneinfo/")[2]
+    try:
+        cron.zone(name)
+    except ValueError:
+        return None
+    return name
+
+
 def inside_queue(db: str, environ: Mapping[str, str] = os.environ) -> bool:
     """Say whether this process was given that very queue as its own."""
     return environ.get("QUEUECTL_DB") == db

@@ -1,4 +1,4 @@
-"""What a job, a run and a worker look like to the program: frozen records, read from storage.
+"""What jobs, runs, schedules and workers look like to the program: frozen records from storage.
 
 The names of a record's fields are the names of its columns; storage reads exactly these.
 """
@@ -79,6 +79,26 @@ class Run:
     log_start: int | None
     log_end: int | None
     left_behind: int | None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A recurring job. `template` is the JSON of the row that each tick inserts."""
+
+    name: str
+    cron: str | None
+    every_s: float | None
+    tz: str
+    overlap: str
+    catchup: str
+    paused: int
+    template: str
+    cwd: bytes
+    umask: int
+    env: int | None
+    created_at: int
+    last_at: int | None
+    next_at: int | None
 
 
 @dataclass(frozen=True)

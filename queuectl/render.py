@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from queuectl.errors import QueueError
-    from queuectl.job import Job, Run
+    from queuectl.job import Job, Run, Schedule
     from queuectl.place import Place
 
 
@@ -141,6 +141,59 @@ def run_json(run: Run) -> dict[str, object]:
         "max_rss_bytes": run.max_rss_bytes,
         "left_behind": run.left_behind,
     }
+
+
+def schedule_json(schedule: Schedule) -> dict[str, object]:
+    """Give the object of a schedule."""
+    import json
+
+    template = json.loads(schedule.template)
+    return {
+        "name": schedule.name,
+        "cron": schedule.cron,
+        "every_s": schedule.every_s,
+        "tz": schedule.tz,
+        "command": template["command"],
+        "queue": template["queue"],
+        "paused": bool(schedule.paused),
+        "last_at": stamp(schedule.last_at),
+        "next": [stamp(instant) for instant in next_ticks(schedule)],
+        "overlap": schedule.overlap,
+        "catchup": schedule.catchup,
+        "argv": json.loads(template["argv"]) if template["argv"] else None,
+        "priority": template["priority"],
+        "label": template["label"],
+        "max_retries": template["max_retries"],
+        "timeout_s": template["timeout_s"],
+        "cwd": schedule.cwd.decode("utf-8", "backslashreplace"),
+        "created_at": stamp(schedule.created_at),
+    }
+
+
+def next_ticks(schedule: Schedule, count: int = 5) -> list[int]:
+    """Give the next instants at which a schedule fires; none where it is paused."""
+    from itertools import islice
+
+    from queuectl.recurring import upcoming
+
+    if schedule.paused or schedule.next_at is None:
+        return []
+    try:
+        return list(islice(upcoming(schedule, schedule.next_at - 1), count))
+    except ValueError:  # its zone has gone from this machine
+        return []
+
+
+def local_stamp(instant: int, tz: str) -> str:
+    """Write an instant as the clock of a zone shows it, with its distance from UTC."""
+    from datetime import datetime
+
+    from queuectl.cron import zone
+
+    try:
+        return datetime.fromtimestamp(instant // 1000, zone(tz)).isoformat()
+    except ValueError:
+        return stamp(instant) or "-"
 
 
 def waiting_for(job: Job, paused: Iterable[str] = ()) -> str | None:

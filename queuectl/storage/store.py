@@ -1,6 +1,6 @@
 """Storage: what the queue can record, one transaction a verb.
 
-The SQL is in jobs.py, fleet.py and views.py. `now` is an argument, in ms since 1970. Every verb
+The SQL is in the modules beside this one. `now` is an argument, in ms since 1970. Every verb
 that changes a job's state is guarded by that state (and by `run`, where a worker speaks) and says
 whether it happened.
 """
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from queuectl.job import Job, PoolRecord, Run, WorkerRecord
     from queuectl.lifecycle import Outcome, Verdict
     from queuectl.place import Place
-    from queuectl.storage import ballast, copy, fleet, graph, limits, views
+    from queuectl.storage import ballast, copy, fleet, graph, limits, schedules, views
 else:
-    ballast, copy, fleet, graph, limits, views = (
+    ballast, copy, fleet, graph, limits, schedules, views = (
         Later(f"queuectl.storage.{name}")
-        for name in ("ballast", "copy", "fleet", "graph", "limits", "views")
+        for name in ("ballast", "copy", "fleet", "graph", "limits", "schedules", "views")
     )
 
 
@@ -33,6 +33,11 @@ class Storage:
     def __init__(self, place: Place, *, flushed_later: bool = False) -> None:
         """Open the file at a place; with `flushed_later` it is for the caller to `flush`."""
         self._at = Connection(place, flushed_later)
+
+    @property
+    def recurring(self) -> schedules.Schedules:
+        """What is recorded of schedules."""
+        return schedules.Schedules(self._at)
 
     def close(self) -> None:
         """Let the file go."""

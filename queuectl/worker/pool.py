@@ -126,6 +126,8 @@ class Pool:
         self._casualties = True  # look once at the start, too
         self._reported = False
         self._failed = ""
+        self._next_tick: int | None = None  # ms: when a schedule fires next
+        self._told: set[str] = set()
         asked = {"background": int(shift.background), "queues": shift.queues}
         self._me = self._open().enlist_pool(self._seat.record(_now()) | asked)
 
@@ -159,6 +161,9 @@ class Pool:
             self._casualties = not self._recover_own(storage)
         upkeep.recover_orphans(storage, self._place)
         upkeep.tidy(storage, self._place)
+        self._next_tick = None
+        if not self._stopping():
+            self._next_tick = upkeep.fire_due(storage, self._place, self._told)
         if self._permits:
             self._permits.fill()
         if self._until is not None and time.monotonic() >= self._until:
@@ -288,6 +293,8 @@ class Pool:
         pause_s = min(TICK_S, max(due_s, 0.01)) if missing else TICK_S
         if self._until is not None and not self._stopping():
             pause_s = min(pause_s, max(self._until - time.monotonic(), 0.01))
+        if self._next_tick is not None and not self._stopping():
+            pause_s = min(pause_s, max((self._next_tick - _now()) / 1000, 0.01))
         return pause_s
 
     def _open(self) -> Storage:

@@ -1,4 +1,6 @@
-"""See to what dead workers left: end what still runs of their job, then record it as lost.
+"""See to what is nobody's job: what dead workers left, what has expired, what a schedule owes.
+
+What still runs of a lost job is ended, then it is recorded as lost.
 
 A lost worker ends its job in the same two calls as a living one: decide, then finish. While its
 supervisor lives, only that one does this, because orphans became the supervisor's children.
@@ -9,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 
-from queuectl import config, logs, wake
+from queuectl import config, logs, recurring, wake
 from queuectl.lifecycle import ENDED, Kind, Outcome, State, decide
 from queuectl.worker import alive, tree, trim
 from queuectl.worker.journal import tell
@@ -117,6 +119,28 @@ def tidy(storage: Storage, place: Place) -> None:
         if storage.count_ended(KEPT_FOR_A_WHILE, before):
             for job in storage.delete_ended(KEPT_FOR_A_WHILE, before, PRUNE_STEP):
                 logs.remove(place, job)
+
+
+def fire_due(storage: Storage, place: Place, told: set[str]) -> int | None:
+    """Fire the ticks that are due; give the first instant at which another one will be.
+
+    `told` keeps what has been complained about, so that it is not said every second.
+    """
+    now = time.time_ns() // 1_000_000
+    for schedule in storage.recurring.due(now):
+        try:
+            tick, fires, next_at = recurring.due(schedule, now)
+        except ValueError as error:  # its zone has gone from this machine
+            if schedule.name not in told:
+                told.add(schedule.name)
+                tell(place, f"schedule {schedule.name} cannot fire: --tz {error}")
+            continue
+        queue, why_not = storage.recurring.fire(schedule, tick if fires else None, next_at, now)
+        if queue:
+            wake.ring_idle(place, queue)
+        elif why_not:
+            tell(place, f"schedule {schedule.name} did not fire: {why_not}")
+    return storage.recurring.next_tick(now)
 
 
 def longest_grace(storage: Storage) -> float:

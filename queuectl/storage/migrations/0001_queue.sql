@@ -172,6 +172,10 @@ CREATE TABLE schedule (
     CHECK ((cron IS NULL) <> (every_s IS NULL))
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX schedule_next ON schedule (next_at) WHERE paused = 0 AND next_at IS NOT NULL;
+CREATE TRIGGER schedule_gone AFTER DELETE ON schedule BEGIN
+    UPDATE environment SET uses = uses - 1 WHERE id = old.env;
+    DELETE FROM environment WHERE id = old.env AND uses = 0;
+END;
 
 -- Who works. A row is a claim to be alive; the lock it names is the proof.
 CREATE TABLE pool (
