@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from queuectl import logs
+    from queuectl.causes import Cause
     from queuectl.checkup import Finding
     from queuectl.figures import Stats
     from queuectl.health import Status
@@ -287,6 +288,13 @@ class Queue:
         for job in found:
             wake.ring_idle(self.place, job.queue)
         return found
+
+    def causes(self, queue: str | None = None) -> list[Cause]:
+        """Put the dead jobs (of a queue) that died alike together; the largest group first."""
+        from queuectl.causes import group
+
+        dead = self.jobs(state="dead", queue=queue)
+        return group((job, logs.last_line(self.place.log(job.id))) for job in dead)
 
     # -- queues ------------------------------------------------------------------------------
 

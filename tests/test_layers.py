@@ -16,7 +16,7 @@ PACKAGE = ROOT / "queuectl"
 # What a module belongs to; imports go to the same layer only inside one package.
 LAYERS = {
     "__init__": 0, "errors": 0, "lifecycle": 0, "job": 0, "values": 0, "config": 0, "cron": 0,
-    "spec": 0, "later": 0,
+    "spec": 0, "later": 0, "causes": 0,
     "place": 1, "logs": 1, "wake": 1, "render": 1, "storage": 1, "bulk": 1, "waiting": 1,
     "following": 1, "recurring": 1, "schedules": 2,
     "worker": 2,

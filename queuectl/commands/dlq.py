@@ -5,7 +5,7 @@ from __future__ import annotations
 from queuectl import logs, spec, values
 from queuectl.commands.parsing import add_actions, add_ids, each, option
 from queuectl.commands.prune import prune_named, prune_selected
-from queuectl.errors import UsageError
+from queuectl.errors import NotFound, UsageError
 from queuectl.render import job_json, moment, table
 
 TYPE_CHECKING = False
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 EXAMPLES = """
 examples:
   queuectl dlq list
+  queuectl dlq list --group        by cause, the most frequent first
+  queuectl dlq retry --group 5f0c11aa
   queuectl dlq retry 42            back in line, attempts start again
   queuectl dlq retry --all --queue build
   queuectl dlq purge --older-than 30d --yes
 """
+GROUP_HEAD = ("GROUP", "COUNT", "EXIT", "COMMAND", "LAST LINE")
 HEAD = ("ID", "QUEUE", "RUNS", "DIED", "EXIT", "COMMAND", "LAST LINE")
 COMMAND_WIDTH = 40
 
@@ -41,6 +44,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def _list_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--queue", dest="queue_name", metavar="Q", help="only of this queue")
+    parser.add_argument("--group", action="store_true", help="put together what died alike")
     parser.set_defaults(run=list_dead)
 
 
@@ -50,6 +54,7 @@ def _retry_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--queue", dest="queue_name", metavar="Q", help="every dead job of this queue"
     )
+    parser.add_argument("--group", metavar="G", help="the dead jobs of this cause")
     parser.set_defaults(run=retry)
 
 
@@ -62,8 +67,10 @@ def _purge_arguments(parser: ArgumentParser) -> None:
     parser.set_defaults(run=purge)
 
 
-def list_dead(queue: Queue, talk: Talk, *, queue_name: str | None) -> int:
-    """Print the dead jobs, each with how it ended and its last line of output."""
+def list_dead(queue: Queue, talk: Talk, *, queue_name: str | None, group: bool) -> int:
+    """Print the dead jobs, each with how it ended and its last line of output; or the causes."""
+    if group:
+        return _list_groups(queue, talk, queue_name)
     jobs = queue.jobs(state="dead", queue=option("--queue", values.name, queue_name))
     now = spec.now_ms()
     if talk.as_json:
@@ -78,11 +85,47 @@ def list_dead(queue: Queue, talk: Talk, *, queue_name: str | None) -> int:
     return 0
 
 
-def retry(queue: Queue, talk: Talk, *, ids: list[str], all: bool, queue_name: str | None) -> int:
-    """Put dead jobs back: the named ones, or all (of a queue); print their ids."""
-    if bool(ids) == bool(all or queue_name):
-        raise UsageError("name jobs, or say --all or --queue Q", "To see them: queuectl dlq list")
+def _list_groups(queue: Queue, talk: Talk, queue_name: str | None) -> int:
+    causes = queue.causes(option("--queue", values.name, queue_name))  # type: ignore[arg-type]
+    if talk.as_json:
+        talk.json([cause.as_json() for cause in causes])
+    elif talk.quiet:
+        for cause in causes:
+            talk.answer(cause.group)
+    elif causes:
+        rows = [
+            (
+                cause.group,
+                str(len(cause.ids)),
+                "-" if cause.exit_code is None else str(cause.exit_code),
+                _cut(cause.command),
+                cause.last_line,
+            )
+            for cause in causes
+        ]
+        talk.answer(table(GROUP_HEAD, rows))
+    else:
+        talk.tip("The dead letter queue is empty.")
+    return 0
+
+
+def retry(
+    queue: Queue,
+    talk: Talk,
+    *,
+    ids: list[str],
+    all: bool,
+    queue_name: str | None,
+    group: str | None,
+) -> int:
+    """Put dead jobs back: the named ones, a group, or all (of a queue); print their ids."""
+    if bool(ids) == bool(all or queue_name or group):
+        raise UsageError(
+            "name jobs, or say --all, --queue Q or --group G", "To see them: queuectl dlq list"
+        )
     back: list[Job] = []
+    if group:
+        ids = _members(queue, group, queue_name)
     if ids:
         status = each(talk, ids, lambda job_id: back.extend(queue.retry(job_id)))
     else:
@@ -120,6 +163,20 @@ def purge(
     if ids:
         return prune_named(queue, talk, ids, ("dead",), dry_run=dry_run)
     return prune_selected(queue, talk, ("dead",), older_than, yes=yes, dry_run=dry_run)
+
+
+def _members(queue: Queue, group: str, queue_name: str | None) -> list[str]:
+    wanted = option("--queue", values.name, queue_name)
+    for cause in queue.causes(wanted):  # type: ignore[arg-type]
+        if cause.group == group:
+            return list(cause.ids)
+    raise NotFound(
+        f"there is no group {group!a} of dead jobs", "To see them: queuectl dlq list --group"
+    )
+
+
+def _cut(command: str) -> str:
+    return command if len(command) <= COMMAND_WIDTH else command[:COMMAND_WIDTH] + "…"
 
 
 def _row(queue: Queue, job: Job, now: int) -> tuple[str, ...]:
