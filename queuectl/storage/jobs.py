@@ -7,6 +7,7 @@ Each function works inside the caller's transaction. The states in the guards ar
 from __future__ import annotations
 
 import sqlite3
+from functools import lru_cache
 
 from queuectl.errors import Conflict
 from queuectl.later import Later
@@ -111,6 +112,7 @@ WHERE job = :seq AND run = :run AND outcome IS NULL
 """
 
 
+@lru_cache
 def columns(record: type) -> str:
     """List the columns that a record is read from, in the order of its fields."""
     return ", ".join(record.__dataclass_fields__)  # type: ignore[attr-defined]
@@ -246,9 +248,8 @@ def claim(db: Db, worker: int, queues: Sequence[str], now: int) -> Job | None:
     now = limits.steady(db, now)
     db.execute(_PROMOTE, (now, PROMOTE_LIMIT))
     expire(db, now)
-    sql, names = _next(queues)
     row = db.execute(
-        _CLAIM.format(next=sql, columns=columns(Job)), {**names, "worker": worker, "now": now}
+        _claim_sql(len(queues)), {**_names(queues), "worker": worker, "now": now}
     ).fetchone()
     if row is None:
         return None
@@ -276,8 +277,7 @@ def expire(db: Db, now: int) -> None:
 
 def outlook(db: Db, queues: Sequence[str], now: int) -> int | None:
     """Give `now` where a claim would find a job, else when the next one is due, else None."""
-    sql, names = _next(queues)
-    if db.execute(sql, {**names, "now": now}).fetchone():
+    if db.execute(_next_sql(len(queues)), {**_names(queues), "now": now}).fetchone():
         return now
     row = db.execute(
         "SELECT run_at FROM job INDEXED BY job_due WHERE ready = 0 AND held = 0 AND waits = 0 "
@@ -287,11 +287,23 @@ def outlook(db: Db, queues: Sequence[str], now: int) -> int | None:
     return min(due + limits.openings(db), default=None)
 
 
-def _next(queues: Sequence[str]) -> tuple[str, dict[str, object]]:
-    """Build the query for the next job of these queues (none: all), and its parameters."""
-    names: dict[str, object] = {f"queue{i}": name for i, name in enumerate(queues)}
-    line = "VALUES " + ", ".join(f"(:{name})" for name in names) if names else EVERY_LINE
-    return _NEXT.format(line=line), names
+def _names(queues: Sequence[str]) -> dict[str, object]:
+    return {f"queue{i}": name for i, name in enumerate(queues)}
+
+
+@lru_cache
+def _next_sql(count: int) -> str:
+    """Build the query for the next job of so many queues (0: of any)."""
+    named = "VALUES " + ", ".join(f"(:queue{i})" for i in range(count))
+    return _NEXT.format(line=named if count else EVERY_LINE)
+
+
+@lru_cache
+def _claim_sql(count: int) -> str:
+    """Build the claim, once: a worker does it for every job."""
+    from queuectl.job import Job
+
+    return _CLAIM.format(next=_next_sql(count), columns=columns(Job))
 
 
 def finish(
