@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 import unittest
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise, takewhile
 
 from queuectl import cron
+from tests.support import ROOT
 
 HOUR = 3_600_000
 LINES = 10_000
@@ -223,6 +225,16 @@ class ClockChangesTest(unittest.TestCase):
             with self.subTest(f"{line} in {zone} after {after}"):
                 found = first(line, after, zone, len(fires))
                 self.assertEqual(found, [after[:11] + rest for rest in fires])
+
+    def test_the_table_in_the_documentation(self) -> None:
+        text = (ROOT / "docs" / "schedules.md").read_text(encoding="utf-8")
+        rows = re.findall(r"^\| (\S+/\S+) \| (\S+) \|.*\| `(.+)` \| (.+) \|$", text, re.M)
+        self.assertEqual(len({zone for zone, *_ in rows}), 3)
+        for zone, day, line, told in rows:
+            with self.subTest(f"{line} in {zone} on {day}"):
+                fires = [f"{day}T{time}" for time in told.split(", ")]
+                midnight = (datetime.fromisoformat(day) - timedelta(seconds=1)).isoformat()
+                self.assertEqual(first(line, midnight, zone, len(fires)), fires)
 
     def test_fixed_hours_fire_once_a_day_whatever_the_clock_does(self) -> None:
         for zone in ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe"):
