@@ -69,8 +69,10 @@ def add_up(jobs: Iterable[Ended]) -> Stats:
     commands: dict[str, Figures] = {}
     for ended in jobs:
         total.add(ended)
-        queues.setdefault(ended[0], Figures()).add(ended)
-        commands.setdefault(ended[1], Figures()).add(ended)
+        for groups, name in ((queues, ended[0]), (commands, ended[1])):
+            if name not in groups:
+                groups[name] = Figures()
+            groups[name].add(ended)
     return Stats(total, _most_first(queues), _most_first(commands))
 
 

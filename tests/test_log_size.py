@@ -113,6 +113,22 @@ class TrimmerTest(unittest.TestCase):
         self.assert_cut(self.path.read_bytes(), wrote, 100_000)
 
     @unittest.skipUnless(LINUX, "punching holes is Linux's")
+    def test_who_stands_in_the_gap_is_told_how_much_is_missing(self) -> None:
+        trimmer, wrote = self.trimmer(100_000), lines_of(9, 6 * MIB)
+        self.write(wrote)
+        reader = logs.open_plain(str(self.path))
+        self.addCleanup(os.close, reader)
+        _, position = logs.read_at(reader, 0, 2 * MIB)
+        self.assertEqual(position, MIB)
+        trimmer.look()
+        told, position = logs.read_at(reader, position, MIB)
+        self.assertEqual(told, b"=== queuectl: %d bytes left out ===\n" % (4 * MIB))
+        rest = b""
+        while chunk := logs.read_at(reader, position, MIB)[0]:
+            rest, position = rest + chunk, position + len(chunk)
+        self.assertEqual(rest, wrote[-MIB:])
+
+    @unittest.skipUnless(LINUX, "punching holes is Linux's")
     def test_a_log_that_was_moved_keeps_its_gap_and_is_read_without_it(self) -> None:
         trimmer, wrote = self.trimmer(100_000), lines_of(7, 6 * MIB) + b"\n"
         self.write(wrote)

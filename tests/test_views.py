@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import unittest
+from unittest import mock
 
 from queuectl.job import Job
 from queuectl.lifecycle import State
+from queuectl.storage import views
 from tests.store import NOW, StoreTest
 
 
@@ -117,6 +119,31 @@ class OldestTest(StoreTest):
         self.assertEqual(self.store.oldest_ready(), NOW - 9)
         self.store.set_paused("a", True)
         self.assertEqual(self.store.oldest_ready(), NOW - 7)
+
+
+class AheadTest(StoreTest):
+    def test_who_comes_before_by_priority_then_time_in_open_queues_only(self) -> None:
+        first = self.add(NOW - 5, queue="a")
+        mine = self.add(NOW, queue="a", priority=1)
+        self.add(NOW, queue="a", priority=2)
+        self.add(NOW, queue="b", priority=1)
+        self.add(NOW - 9, queue="c", priority=1)
+        self.add(NOW - 9, queue="shut", priority=9)
+        self.add(NOW - 9, queue="a", priority=9, hold=True)
+        self.store.set_paused("shut", True)
+        for job_id, queues, wanted in (
+            (mine, (), 2), (mine, ("a",), 1), (mine, ("a", "b"), 1),
+            (first, (), 5), (first, ("a",), 2),
+        ):  # fmt: skip
+            with self.subTest(job_id, queues=queues):
+                self.assertEqual(self.store.ahead(self.store.job(job_id), queues), wanted)
+
+    def test_the_count_stops_where_nobody_wants_it_exact(self) -> None:
+        with mock.patch.object(views, "AHEAD_LIMIT", 3):
+            for number in range(6):
+                self.add(NOW, queue=f"q{number % 2}", priority=1)
+            last = self.store.job(self.add(NOW))
+            self.assertEqual(self.store.ahead(last, ()), 3)
 
 
 class EndedTest(StoreTest):

@@ -64,6 +64,8 @@ def select(db: Db, filters: Mapping[str, object], limit: int | None) -> list[Job
     given = {key: value for key, value in filters.items() if value is not None}
     left = -1 if limit is None else limit
     found: list[Job] = []
+    if "state" in given and not _has_any(db, given["state"]):
+        return []  # else a walk along what waits could look in vain for a failed one
     for walk, states in (
         (_processing, ("processing",)),
         (_ready, WAITING),
@@ -75,6 +77,11 @@ def select(db: Db, filters: Mapping[str, object], limit: int | None) -> list[Job
             found += part if limit is None else part[:left]
             left = left if limit is None else limit - len(found)
     return found
+
+
+def _has_any(db: Db, state: object) -> bool:
+    row = db.execute("SELECT 1 FROM tally WHERE state = ? AND jobs > 0 LIMIT 1", (state,))
+    return row.fetchone() is not None
 
 
 def _processing(db: Db, given: Mapping[str, object], left: int) -> list[Job]:
@@ -234,14 +241,14 @@ def pace(db: Db, now: int, queues: Sequence[str] = ()) -> float | None:
     return len(ends) / max(PACE_LEAST_S, (now - ends[-1]) / 1000) if ends else None
 
 
-AHEAD_LIMIT = 100_000  # who stands behind more wants no exact number
+AHEAD_LIMIT = 10_000  # who stands behind more wants no exact number
 
 
 def ahead(db: Db, job: Job, queues: Sequence[str] = ()) -> int:
     """Count the runnable jobs that come before this one in open queues (none: any queue)."""
     count = 0
     for (queue,) in db.execute("SELECT name FROM queue WHERE paused = 0").fetchall():
-        if queues and queue not in queues:
+        if count >= AHEAD_LIMIT or (queues and queue not in queues):
             continue
         count += db.execute(
             "SELECT count(*) FROM (SELECT 1 FROM job WHERE ready = 1 AND queue = :queue "
@@ -251,7 +258,7 @@ def ahead(db: Db, job: Job, queues: Sequence[str] = ()) -> int:
         count += db.execute(
             "SELECT count(*) FROM (SELECT 1 FROM job WHERE ready = 1 AND queue = :queue "
             "AND priority = :priority AND (run_at, seq) < (:run_at, :seq) LIMIT :limit)",
-            {"queue": queue, **vars(job), "limit": AHEAD_LIMIT},
+            {**vars(job), "queue": queue, "limit": AHEAD_LIMIT},
         ).fetchone()[0]
     return min(count, AHEAD_LIMIT)
 
