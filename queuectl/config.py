@@ -12,7 +12,7 @@ from queuectl.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 # key -> (default, reader, one line for people). Read at enqueue, at each run, or live.
 SETTINGS: dict[str, tuple[str, Callable[[object], object], str]] = {
@@ -165,6 +165,16 @@ def _zone_name(text: str) -> str | None:
     except ValueError:
         return None
     return name
+
+
+def own_environment(db: str) -> dict[bytes, bytes]:
+    """Give this process's environment, for a program that works for the queue and is no job."""
+    return {**os.environb, b"QUEUECTL_DB": os.fsencode(db)}
+
+
+def from_environment(keys: Sequence[str], environ: Mapping[str, str] = os.environ) -> bool:
+    """Say whether one of these settings comes from the environment."""
+    return any(environ.get("QUEUECTL_" + key.replace("-", "_").upper()) for key in keys)
 
 
 def inside_queue(db: str, environ: Mapping[str, str] = os.environ) -> bool:

@@ -183,8 +183,5 @@ def _row(queue: Queue, job: Job, now: int) -> tuple[str, ...]:
     ended = job.exit_code if job.exit_code is not None else f"signal {job.signal}"
     how = str(ended) if job.exit_code is not None or job.signal else (job.error or "-")
     runs = f"{job.attempts}/{job.max_retries + 1}"
-    command = (
-        job.command if len(job.command) <= COMMAND_WIDTH else job.command[:COMMAND_WIDTH] + "…"
-    )
     last = logs.last_line(queue.place.log(job.id)) or job.error or ""
-    return job.id, job.queue, runs, moment(job.finished_at, now), how, command, last
+    return job.id, job.queue, runs, moment(job.finished_at, now), how, _cut(job.command), last

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     Db = sqlite3.Connection
 
 
+_OWE_HOOK = """
+INSERT INTO hook_due (job) SELECT ?
+WHERE EXISTS (SELECT 1 FROM config WHERE key IN ('on-finish', 'on-dead')) ON CONFLICT DO NOTHING
+"""
+
+
 class Parent:
     """A job that another is to wait for."""
 
@@ -93,6 +99,7 @@ def settle(db: Db, seq: int, state: str, now: int) -> list[str]:
     ended = [(seq, state)]
     while ended:
         parent, how = ended.pop()
+        db.execute(_OWE_HOOK, (parent,))
         for child, needs in db.execute(
             "SELECT child, needs FROM dependency WHERE parent = ? AND needs <> 'broken'", (parent,)
         ).fetchall():

@@ -427,6 +427,20 @@ def delete(db: Db, job: Job, states: Sequence[str]) -> bool:
     )
 
 
+def owe_hook(db: Db, job: Job) -> None:
+    """Note that the hooks of an ended job are to be run."""
+    db.execute("INSERT INTO hook_due (job) VALUES (?) ON CONFLICT DO NOTHING", (job.seq,))
+
+
+def pay_hook(db: Db) -> Job | None:
+    """Take over the oldest debt; None where there is none (a pruned job's is forgotten)."""
+    rows = db.execute(
+        "DELETE FROM hook_due WHERE job = (SELECT min(job) FROM hook_due) RETURNING job"
+    ).fetchall()
+    found = [job for (seq,) in rows for job in read(db, "WHERE seq = ?", (seq,))]
+    return found[0] if found else None
+
+
 def mark_stuck(db: Db, job: Job, what: str | None) -> None:
     """Note what cannot be ended of a run that was lost."""
     db.execute(

@@ -180,6 +180,19 @@ class Storage:
             after = jobs.claim(db, claimant.id, _queues(claimant), now) if claimant else None
             return happened, opened, after
 
+    def owe_hook(self, job: Job) -> None:
+        """Note that the hooks of an ended job are to be run."""
+        with self._at.write() as db:
+            jobs.owe_hook(db, job)
+
+    def pay_hook(self) -> Job | None:
+        """Take over the hooks of one ended job, to run them; None where none are owed."""
+        with self._at.read() as db:
+            if db.execute("SELECT 1 FROM hook_due LIMIT 1").fetchone() is None:
+                return None
+        with self._at.write() as db:
+            return jobs.pay_hook(db)
+
     def expire(self, now: int) -> bool:
         """Cancel the jobs that were not started in time; say whether there were any."""
         with self._at.read() as db:

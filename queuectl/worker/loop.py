@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from queuectl import config, logs
 from queuectl.errors import Full, Gone, QueueError, Refused
-from queuectl.lifecycle import Kind, Outcome, decide
+from queuectl.lifecycle import ENDED, Kind, Outcome, decide
 from queuectl.storage import Storage
 from queuectl.wake import Bell, ring_all, ring_idle
-from queuectl.worker import process, tree, trim, upkeep
+from queuectl.worker import hooks, process, tree, trim, upkeep
 from queuectl.worker.alive import Seat
 from queuectl.worker.journal import tell
 from queuectl.worker.signals import DRAIN, END, Ear
@@ -73,12 +73,14 @@ class Worker:
         self._trouble = ""
         self._stored: dict[str, str] | None = None
         self._settings: dict[str, object] = {}
+        self._hooked = False
         self._read_settings()
         self._unrung: Callable[[], None] | None = None
 
     def work(self) -> None:
         """Claim, run and record until there is a reason to leave."""
         try:
+            self._pay_hooks()
             while not self._leaving():
                 job = self._claim()
                 if job is None and not self._leaving():
@@ -87,8 +89,20 @@ class Worker:
                     outcome = self._run(job)
                     job = self._record(job, outcome) if outcome else None
                 self._flush()
+                self._pay_hooks()
         except Gone as error:
             tell(self._place, f"{error}; leaving")
+
+    def _pay_hooks(self) -> None:
+        """Run the hooks that are owed, where there are any."""
+        if not self._hooked:
+            return
+        try:
+            hooks.pay(self._storage, self._place, self._settings, self._ear)
+        except Gone:
+            raise
+        except QueueError as error:
+            self._complain(error)
 
     def leave(self) -> None:
         """Take ourselves off the register."""
@@ -207,7 +221,7 @@ class Worker:
             cwd=job.cwd,
             environment=self._environment(job),
             umask=job.umask,
-            null_fd=self._null_fd,
+            stdin_fd=self._null_fd,
             log_fd=log_fd,
             timeout_s=job.timeout_s,
             grace_s=self._length("kill-grace"),
@@ -221,6 +235,7 @@ class Worker:
             self._stored = stored
             self._settings = {key: config.resolve(key, stored)[0] for key in config.SETTINGS}
             self._poll_s = self._length("poll-interval")
+            self._hooked = any(self._settings[key] for key in hooks.KEYS)
 
     def _length(self, key: str) -> float:
         return float(self._settings[key])  # type: ignore[arg-type]
@@ -284,10 +299,13 @@ class Worker:
             now = _now()
             jitter = self._length("backoff-jitter") * random.random()
             verdict = decide(job, outcome, now, jitter)
-            more = not self._leaving() and not outcome.pause_s and self._may_start()
+            alone = self._hooked or outcome.pause_s  # something comes before the next job
+            more = not self._leaving() and not alone and self._may_start()
             claimant = self._me if more else None
             try:
                 happened, opened, after = self._storage.finish(job, outcome, verdict, now, claimant)
+                if happened and verdict.state in ENDED and config.from_environment(hooks.KEYS):
+                    self._storage.owe_hook(job)
                 break
             except Gone:
                 raise

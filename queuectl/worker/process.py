@@ -40,7 +40,7 @@ class Command:
     cwd: bytes
     environment: Mapping[bytes, bytes]
     umask: int
-    null_fd: int
+    stdin_fd: int
     log_fd: int
     timeout_s: float | None
     grace_s: float
@@ -86,7 +86,7 @@ def _start(command: Command) -> int:
     """
     process = subprocess.Popen(
         command.argv,
-        stdin=command.null_fd,
+        stdin=command.stdin_fd,
         stdout=command.log_fd,
         stderr=command.log_fd,
         cwd=command.cwd,

@@ -208,6 +208,11 @@ CREATE TABLE worker (
     stop_by     INTEGER
 ) STRICT;
 
+-- The ended jobs whose hooks (on-finish, on-dead) a worker still has to run.
+CREATE TABLE hook_due (
+    job     INTEGER PRIMARY KEY
+) STRICT;
+
 CREATE TABLE config (
     key     TEXT PRIMARY KEY,
     value   TEXT NOT NULL
