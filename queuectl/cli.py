@@ -44,6 +44,7 @@ COMMANDS = {
     "doctor": "look the installation and the file over",
     "metrics": "print Prometheus text",
     "config": "read and change settings",
+    "completion": "print a completion script for a shell",
     "help": "explain a command",
 }
 _WITH_VALUE = ("--db", "--color")
@@ -118,6 +119,8 @@ def _dispatch(words: list[str]) -> int:
         return _help(values["topic"])
     for key in ("command_word", "action_word"):
         values.pop(key, None)
+    if "parsers" in values:  # completion: it reads them all
+        values["parsers"] = {each: build_parser(each) for each in COMMANDS}
     from queuectl.api import Queue
 
     return int(run(Queue(db), talk, **values))
