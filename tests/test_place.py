@@ -248,11 +248,11 @@ class RefusedTest(CallTest):
         self.refused("belongs to another database")
 
     def test_a_network_file_system(self) -> None:
-        with mock.patch.object(place, "_file_system", return_value="nfs4"):
+        with mock.patch.object(place, "file_system", return_value="nfs4"):
             self.refused("network file system (nfs4)")
         self.make()
         with (
-            mock.patch.object(place, "_file_system", return_value="cifs"),
+            mock.patch.object(place, "file_system", return_value="cifs"),
             mock.patch.object(os, "major", return_value=0),
         ):
             self.refused("network file system (cifs)")
@@ -282,8 +282,8 @@ class MountsTest(unittest.TestCase):
             ("/ä/q", "cifs"),
         ):  # fmt: skip
             with self.subTest(folder):
-                self.assertEqual(place._file_system(folder, str(table)), kind)
-        self.assertIsNone(place._file_system("/", "/nonexistent"))
+                self.assertEqual(place.file_system(folder, str(table)), kind)
+        self.assertIsNone(place.file_system("/", "/nonexistent"))
 
 
 class RemovedTest(CallTest):
