@@ -181,6 +181,11 @@ class Field:
         has_id = b"QUEUECTL_JOB_ID=" in _read(process.pid, "environ")
         return "leader" if has_id and process.session == process.pid else "descendant"
 
+    def client(self, pid: int) -> Process | None:
+        """Give a client that we have just started."""
+        found = _look(pid)
+        return Process(**{**vars(found), "role": "client"}) if found else None
+
     def signal(self, process: Process, number: int) -> bool:
         """Signal exactly this process; False where it is gone."""
         try:

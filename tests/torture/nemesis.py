@@ -163,6 +163,13 @@ class Nemesis:
         self._recent.extend(line.strip() for line in self._acks if line.endswith("\n"))
         return self._recent[int(share * len(self._recent))] if self._recent else None
 
+    def some_dead(self, share: float) -> str | None:
+        """Give one of the ids that a list of the dead has named lately, and ask for another."""
+        path = self.field.dir / "dead"
+        self.call("look", "dlq", "list", "-q", out=str(path))
+        told = path.read_text().split()[-40:] if path.exists() else []
+        return told[int(share * len(told))] if told else None
+
     # -- acting -----------------------------------------------------------------------------------
 
     def enqueue(self, event: Event) -> int:
@@ -184,9 +191,9 @@ class Nemesis:
     def enqueue_killed(self, event: Event) -> None:
         """Enqueue and kill the client somewhere on its way."""
         pid = self.enqueue_named(event) if event.dice[1] < 0.5 else self.enqueue(event)
-        found = next((each for each in self.field.processes() if each.pid == pid), None)
+        found = self.field.client(pid)
         if found:
-            self.after(event.dice[2] * 0.012, lambda: self.shoot(found))
+            self.after(event.dice[2] * 0.015, lambda: self.shoot(found))
 
     def massacre(self, event: Event) -> None:
         """Kill every supervisor and worker at once; nobody buries them for a while."""
@@ -255,9 +262,19 @@ class Nemesis:
         """Call the command line as a client that may be killed."""
         return self.field.call(verb, *words, out=out)
 
-    def on_some(self, event: Event, *words: str, may: str = "", out: str = "/dev/null") -> None:
-        """Call a verb on one of the jobs enqueued last; `may` says what that may do to it."""
-        job_id = self.some_id(event.dice[0])
+    def on_some(
+        self,
+        event: Event,
+        *words: str,
+        may: str = "",
+        out: str = "/dev/null",
+        dead: bool = False,
+    ) -> None:
+        """Call a verb on one of the jobs enqueued last, or of the dead ones.
+
+        `may` says what that may do to it.
+        """
+        job_id = (self.some_dead if dead else self.some_id)(event.dice[0])
         if job_id:
             if may:
                 self.notes.maybe(may, job_id)
@@ -303,11 +320,11 @@ def _words(*words: str) -> Callable[[Nemesis, Event], None]:
 
 
 def _on_some(
-    *words: str, may: str = "", acknowledged: bool = False
+    *words: str, may: str = "", acknowledged: bool = False, dead: bool = False
 ) -> Callable[[Nemesis, Event], None]:
     def act(nemesis: Nemesis, event: Event) -> None:
         out = nemesis.acks if acknowledged else "/dev/null"
-        nemesis.on_some(event, *words, may=may, out=out)
+        nemesis.on_some(event, *words, may=may, out=out, dead=dead)
 
     return act
 
@@ -350,8 +367,8 @@ VERBS: dict[str, Callable[[Nemesis, Event], object]] = {
     "delete_run": lambda nemesis, _: nemesis.field.delete_run(),
     "look": Nemesis.look,
     "cancel": _on_some("cancel", may="cancelled"),
-    "retry": _on_some("dlq", "retry"),
-    "purge": _on_some("dlq", "purge", "--yes", may="deleted"),
+    "retry": _on_some("dlq", "retry", dead=True),
+    "purge": _on_some("dlq", "purge", "--yes", may="deleted", dead=True),
     "prune": _on_some("prune", "--yes", may="deleted"),
     "hold": _on_some("hold"),
     "release": _on_some("release", "--now"),

@@ -14,13 +14,13 @@ from tests.torture.jobs import KINDS
 
 # What happens how often a second. The nemesis has a function of each name.
 RATES = {
-    "enqueue": 7.5,
+    "enqueue": 7.0,
     "enqueue_named": 1.5,
-    "enqueue_killed": 1.3,
+    "enqueue_killed": 2.0,
     "kill_client": 0.25,
-    "kill_leader": 1.0,
-    "kill_descendant": 0.7,
-    "kill_worker": 0.8,
+    "kill_leader": 1.3,
+    "kill_descendant": 0.9,
+    "kill_worker": 0.9,
     "kill_supervisor": 0.15,
     "massacre": 0.07,
     "stop_worker": 0.2,

@@ -37,6 +37,8 @@ def build(
         "recovery_disturbed_s": spread(found.recovery_disturbed_s),
         "recovery_after_restart_s": spread(found.restart_s),
         "client_exits": dict(sorted(ground.exits.items())),
+        "complaints": dict(sorted(found.complaints.items(), key=lambda item: -item[1])[:60]),
+        "slow_recoveries": found.slow,
         "findings": found.findings,
     }
 
@@ -69,7 +71,7 @@ def total(reports: Sequence[Mapping[str, object]]) -> dict[str, object]:
                 name: max((v[name] or 0 for v in values), default=None)  # type: ignore[index]
                 for name in ("p50", "p99", "max")
             } | {"n": sum(v["n"] for v in values)}  # type: ignore[index]
-        elif key != "findings":
+        elif key not in ("findings", "slow_recoveries"):
             counted: Counter[str] = Counter()
             for each in values:
                 counted.update(each)  # type: ignore[call-overload]

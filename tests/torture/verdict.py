@@ -6,6 +6,7 @@ Only here the database is read directly, after the last process is gone.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from tests.torture.nemesis import Notes
 
 # After these a job may be started again; after any other outcome that is unexplained.
 AGAIN = ("failed", "timed_out", "lost", "interrupted")
+PROMISED_S = 2.0
 ENDED = ("completed", "dead", "cancelled")
 
 
@@ -66,6 +68,8 @@ class Verdict:
     recovery_s: list[float] = field(default_factory=list)
     recovery_disturbed_s: list[float] = field(default_factory=list)
     restart_s: list[float] = field(default_factory=list)
+    slow: list[str] = field(default_factory=list)
+    complaints: dict[str, int] = field(default_factory=dict)
 
     def found(self, what: str, text: str) -> None:
         self.findings.setdefault(what, []).append(text)
@@ -105,6 +109,7 @@ def judge(ground: Field, notes: Notes) -> Verdict:
     _check_modes(verdict, ground)
     _check_exits(verdict, ground)
     _measure_recovery(verdict, lines, known, notes)
+    _count_complaints(verdict, ground)
     return verdict
 
 
@@ -278,7 +283,8 @@ def _measure_recovery(
         if lost is None:
             continue
         latency = (lost - shot.wall) / 1000
-        orphaned = any(
+        # Its supervisor is dead (then we are its parent), dies, or is stopped.
+        orphaned = shot.parent == os.getpid() or any(
             other.pid == shot.parent and shot.wall - 5000 < other.wall <= lost
             for other in notes.shots
         )
@@ -290,6 +296,18 @@ def _measure_recovery(
             verdict.recovery_disturbed_s.append(latency)
         else:
             verdict.recovery_s.append(latency)
+            if latency > PROMISED_S:
+                verdict.slow.append(f"{latency:.2f} s, worker {shot.pid} of {shot.parent}")
+
+
+def _count_complaints(verdict: Verdict, ground: Field) -> None:
+    """Count what clients and workers complained about, numbers left out."""
+    logs = [ground.dir / "stderr", *sorted(ground.state.glob("worker.log*"))]
+    for path in logs:
+        for text in path.read_text(errors="replace").splitlines():
+            told = re.sub(r"^\S+Z \[\d+\] ", "", text).replace(str(ground.dir), "…")
+            told = re.sub(r"\bt?\d+(\.\d+)?\b", "N", told)
+            verdict.complaints[told] = verdict.complaints.get(told, 0) + 1
 
 
 def _lost_with(wall: int, lines: list[Line], known: dict[str, Job]) -> int | None:
