@@ -15,6 +15,7 @@ from queuectl.storage import Storage
 from queuectl.wake import Bell, ring_all, ring_idle
 from queuectl.worker import hooks, process, tree, trim, upkeep
 from queuectl.worker.alive import Seat
+from queuectl.worker.flusher import Flusher
 from queuectl.worker.journal import tell
 from queuectl.worker.signals import DRAIN, END, Ear
 
@@ -75,7 +76,7 @@ class Worker:
         self._settings: dict[str, object] = {}
         self._hooked = False
         self._read_settings()
-        self._unrung: Callable[[], None] | None = None
+        self._flusher = Flusher(self._storage.flush, self._complain)
 
     def work(self) -> None:
         """Claim, run and record until there is a reason to leave."""
@@ -88,7 +89,6 @@ class Worker:
                 while job:
                     outcome = self._run(job)
                     job = self._record(job, outcome) if outcome else None
-                self._flush()
                 self._pay_hooks()
         except Gone as error:
             tell(self._place, f"{error}; leaving")
@@ -106,6 +106,7 @@ class Worker:
 
     def leave(self) -> None:
         """Take ourselves off the register."""
+        self._flusher.wait()
         try:
             self._storage.discharge_worker(self._me.id)
             self._storage.close()
@@ -200,7 +201,7 @@ class Worker:
             outcome = process.run(
                 self._command(job, log_fd),
                 self._ear,
-                lambda text: self._started(f"{text} {job.run} {log_start}"),
+                lambda text: self._seat.note(f"{text} {job.run} {log_start}"),
                 lambda: self._orders(job),
                 lambda what: self._storage.mark_stuck(job, what),
                 trimmer.look,
@@ -239,26 +240,6 @@ class Worker:
 
     def _length(self, key: str) -> float:
         return float(self._settings[key])  # type: ignore[arg-type]
-
-    def _started(self, session: str) -> None:
-        """Note the session of a job that has just started, then do what could wait for that."""
-        self._seat.note(session)
-        self._flush()
-
-    def _flush(self) -> None:
-        """Make the last record safe from a power cut, and only then tell those who wait for it.
-
-        It is done while the next job already runs: the disk's 200 to 300 µs cost no time.
-        """
-        if self._unrung is None:
-            return
-        try:
-            if self._settings["durability"] == "full":
-                self._storage.flush()
-        except QueueError as error:
-            self._complain(error)
-        self._unrung()
-        self._unrung = None
 
     def _environment(self, job: Job) -> dict[bytes, bytes]:
         """Build what the job finds in its environment; the stored part is decoded once."""
@@ -319,7 +300,10 @@ class Worker:
         self._trouble = ""
         if more and after is None:
             self._may_not_have()
-        self._unrung = lambda: upkeep.ring(self._place, verdict, opened)
+        self._flusher.flush(
+            lambda: upkeep.ring(self._place, verdict, opened),
+            sync=self._settings["durability"] == "full",
+        )
         if not happened:
             tell(self._place, f"job {job.id} run {job.run} was no longer ours: not recorded")
         if outcome.pause_s:

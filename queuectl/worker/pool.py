@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 BOOT_S = 10.0  # a worker that is not up by then has failed to start
 SETTLED_S = 10.0  # a worker that lived so long was healthy: its death starts a new count
 TICK_S = 1.0
+QUIET_S = 5.0  # what only the clock changes (an expiry, keep-completed) is seen within this time
 _FORWARD = {DRAIN: signal.SIGHUP, END: signal.SIGUSR1, KILL: signal.SIGUSR2}
 _fork = multiprocessing.get_context("fork")
 
@@ -126,6 +127,9 @@ class Pool:
         self._casualties = True  # look once at the start, too
         self._reported = False
         self._failed = ""
+        self._seen = -1
+        self._look_at = 0.0
+        self._others = False
         self._next_tick: int | None = None  # ms: when a schedule fires next
         self._told: set[str] = set()
         asked = {"background": int(shift.background), "queues": shift.queues}
@@ -156,6 +160,23 @@ class Pool:
         self._reap()
         storage = self._open()
         storage.check_same_file()
+        if self._until is not None and time.monotonic() >= self._until:
+            self._ear.raise_to(DRAIN)
+        if self._may_have_changed(storage):
+            self._see_to_the_queue(storage)
+        self._pass_on()
+
+    def _may_have_changed(self, storage: Storage) -> bool:
+        """Say whether a look can find anything new; while all is quiet, every few seconds."""
+        seen, self._seen = self._seen, storage.changes()
+        now = time.monotonic()
+        ticks = self._next_tick is not None and self._next_tick <= _now()
+        if self._casualties or self._others or ticks or self._seen != seen or now >= self._look_at:
+            self._look_at = now + QUIET_S
+            return True
+        return False
+
+    def _see_to_the_queue(self, storage: Storage) -> None:
         storage.keep_ballast()
         if self._casualties:
             self._casualties = not self._recover_own(storage)
@@ -166,12 +187,11 @@ class Pool:
             self._next_tick = upkeep.fire_due(storage, self._place, self._told)
         if self._permits:
             self._permits.fill()
-        if self._until is not None and time.monotonic() >= self._until:
-            self._ear.raise_to(DRAIN)
-        for pool in storage.pools():
+        pools = storage.pools()
+        self._others = len(pools) > 1  # whose death changes nothing in the file
+        for pool in pools:
             if pool.id == self._me.id:
                 self._ear.raise_to(min(pool.stop, DRAIN))  # the workers read the rest themselves
-        self._pass_on()
 
     def _recover_own(self, storage: Storage) -> bool:
         """See to the workers that this pool has lost; say whether nothing is left to see to."""
@@ -306,6 +326,7 @@ class Pool:
         if self._storage is not None:
             self._storage.close()
             self._storage = None
+            self._seen = -1  # the next connection counts changes anew
 
     def _leave(self) -> int:
         """Take the pool off the register and give the exit status."""
