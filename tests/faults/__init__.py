@@ -9,10 +9,12 @@ from __future__ import annotations
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.support import Sandbox, wait_for
+from tests.support import ROOT, Sandbox, wait_for
 
 MANDATORY = frozenset(
     [*map(str, range(1, 11)), "15", "16", "17", "19", "21", "22", "23", "24",
@@ -103,6 +105,15 @@ def quick_retries(box: Sandbox) -> None:
     """Let what is lost or failed be runnable again at once."""
     box.ok("config", "set", "backoff-base", "0")
     box.ok("config", "set", "kill-grace", "1s")
+
+
+def run_module(*words: str, timeout_s: float = 600) -> None:
+    """Run another suite; a failure of its is the row's."""
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=ROOT, capture_output=True, timeout=timeout_s
+    )
+    output = (done.stdout + done.stderr).decode("utf-8", "replace")
+    check(done.returncode == 0, f"{' '.join(words)}: {output[-500:]}")
 
 
 def converges(box: Sandbox) -> None:

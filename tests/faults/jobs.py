@@ -151,9 +151,10 @@ def exit_codes(box: Sandbox) -> None:
     box.ok("config", "set", "max-retries", "0")
     plain = box.dir / "plain"
     plain.write_text("not a program")
-    wanted: dict[str, tuple[object, object]] = {}
-    for code in range(256):
-        wanted[box_job(box, command=f"exit {code}")] = (code, None)
+    lines = "".join(json.dumps({"command": f"exit {code}"}) + "\n" for code in range(256))
+    ids = box.ok("enqueue", "-q", "--file", "-", stdin=lines.encode()).lines
+    wanted: dict[str, tuple[object, object]] = {job: (code, None) for code, job in enumerate(ids)}
+    equal(len(wanted), 256, "jobs, one for each status")
     for number in (1, 2, 3, 6, 9, 11, 15):
         wanted[box_job(box, command=f"ulimit -c 0; kill -{number} $$")] = (None, number)
     wanted[box_job(box, command="no-such-command")] = (127, None)

@@ -103,6 +103,23 @@ def stopped_holder(box: Sandbox) -> None:
     box.enqueue("-q", "true")
 
 
+@row("16b", "a slow producer of jobs blocks nobody")
+def slow_producer(box: Sandbox) -> None:
+    producer = box.start("enqueue", "-q", "--file", "-", stdin=subprocess.PIPE)
+    try:
+        assert producer.stdin is not None
+        producer.stdin.write(b"echo slow >> ledger\n" * 5000 + b"echo sl")
+        producer.stdin.flush()
+        # A pipe holds 64 KiB: once what it cannot hold is through, the producer is being read.
+        quick = box.enqueue("-q", "echo quick >> ledger")
+        box.ok("worker", "run", "--burst")
+        equal((box.state_of(quick), box.ledger()), ("completed", ["quick"]), "meanwhile")
+    finally:
+        producer.kill()
+        producer.communicate()
+    equal(len(box.ok("list", "-q").lines), 1, "jobs of a file that never ended")
+
+
 @contextmanager
 def _small_disk(box: Sandbox, size: str) -> Iterator[Path]:
     """Put the queue on a small disk of its own; whatever happens, take it away again."""

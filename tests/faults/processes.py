@@ -23,6 +23,7 @@ from tests.faults import (
     need,
     quick_retries,
     row,
+    run_module,
     sound,
     started,
     supervisors,
@@ -34,9 +35,31 @@ from tests.support import Sandbox, is_alive, wait_for
 @row("2", "worker killed at each step of a job")
 def worker_killed(box: Sandbox) -> None:
     need("strace")
-    points = crashpoints.worker(box, sample=25)
-    check(points >= 20, f"only {points} points were tried")
+    points = crashpoints.worker(box, sample=14)
+    check(points >= 10, f"only {points} kills arrived")
     sound(box)
+
+
+@row("2", "supervisor killed at each step")
+def supervisor_killed(box: Sandbox) -> None:
+    need("strace")
+    points = crashpoints.supervisor(box, sample=6)
+    check(points >= 4, f"only {points} kills arrived")
+    sound(box)
+
+
+@row("2", "worker killed while it comes up")
+def boot_killed(box: Sandbox) -> None:
+    need("strace")
+    points = crashpoints.boot(box, sample=6)
+    check(points >= 4, f"only {points} kills arrived")
+    sound(box)
+
+
+@row("2", "all of these, at every system call", fast=False)
+def killed_everywhere(box: Sandbox) -> None:
+    need("strace")
+    run_module("tests.crashpoints", timeout_s=3600)
 
 
 @row("3", "supervisor SIGKILLed alone")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 
 from tests import crashpoints
-from tests.faults import Skipped, check, converges, equal, logged, need, row, sound
+from tests.faults import Skipped, check, converges, equal, logged, need, row, run_module, sound
 from tests.support import ROOT, Sandbox, wait_for
 
 
@@ -14,17 +13,8 @@ from tests.support import ROOT, Sandbox, wait_for
 def client_killed(box: Sandbox) -> None:
     need("strace")
     points = crashpoints.enqueue(box, sample=25)
-    check(points >= 20, f"only {points} points were tried")
+    check(points >= 20, f"only {points} kills arrived")
     sound(box)
-
-
-def run_module(*words: str, timeout_s: float = 600) -> None:
-    """Run another suite; a failure of its is the row's."""
-    done = subprocess.run(
-        [sys.executable, "-m", *words], cwd=ROOT, capture_output=True, timeout=timeout_s
-    )
-    output = (done.stdout + done.stderr).decode("utf-8", "replace")
-    check(done.returncode == 0, f"{' '.join(words)}: {output[-500:]}")
 
 
 @row("19", "power cut")
