@@ -299,6 +299,13 @@ def _sync_directory(path: str) -> None:
         os.close(fd)
 
 
+def _is_full(place: Place) -> bool:
+    try:
+        return os.statvfs(os.path.dirname(place.db)).f_bavail == 0
+    except OSError:
+        return False
+
+
 def _explained(error: BaseException, place: Place) -> BaseException:
     """Turn an error of SQLite into one of ours; give any other back as it is."""
     if not isinstance(error, sqlite3.Error):
@@ -306,7 +313,8 @@ def _explained(error: BaseException, place: Place) -> BaseException:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return Refused(f"{place.db} is not a sound database: {error}", "To look: queuectl doctor")
-    if code == sqlite3.SQLITE_FULL:
+    # A connection that is opened on a full disk fails at the -shm, and as an I/O error.
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(place)):
         return Full(f"the disk that holds {place.db} is full", "Free some space and try again")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Busy(f"{place.db} is locked by a program that is not queuectl")

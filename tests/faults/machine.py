@@ -158,6 +158,12 @@ def disk_full(box: Sandbox) -> None:
     with _small_disk(box, "4m") as disk:
         quick_retries(box)
         kept = [box.enqueue("-q", f"echo ran >> {box.dir}/ledger") for _ in range(3)]
+        Path(f"{box.db}-shm").unlink()  # as after a reboot: to open means to make it anew
+        filler = _fill(disk)
+        looked = box.run("list")
+        equal((looked.code, "full" in looked.err), (1, True), f"list on a full disk: {looked!r}")
+        filler.unlink()
+        box.ok("list")
         filler = _fill(disk)
         told = 0
         for _ in range(40):  # until the space inside the file is used up as well
