@@ -5,6 +5,7 @@ from __future__ import annotations
 from queuectl import values
 from queuectl.commands.parsing import add_actions, option
 from queuectl.errors import UsageError
+from queuectl.lifecycle import State
 from queuectl.render import table
 
 TYPE_CHECKING = False
@@ -124,13 +125,14 @@ def resume(queue: Queue, talk: Talk, *, name: str | None) -> int:
 
 def as_json(found: Mapping[str, object]) -> dict[str, object]:
     """Give the queue object of the contract."""
+    counts: Mapping[str, int] = found["counts"]  # type: ignore[assignment]
     return {
         "name": found["name"],
         "paused": found["paused"],
         "concurrency": found["concurrency"],
         "slots": found["slots"],
         "rate": _rate_text(found),
-        "jobs": found["counts"],
+        "jobs": {str(state): counts.get(state, 0) for state in State},
     }
 
 

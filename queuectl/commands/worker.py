@@ -142,7 +142,7 @@ def stop(queue: Queue, talk: Talk, *, timeout: str | None, now: bool, no_wait: b
     wait = not no_wait and config.inside_job() is None
     asked, left = queue.stop_workers(after_s, wait)  # type: ignore[arg-type]
     if talk.as_json:
-        talk.json({"stopped": asked - len(left), "left": [str(pid) for pid in left]})
+        talk.json({"stopped": asked - len(left), "left": left})
     elif not asked:
         talk.answer("No workers are running.")
     elif not wait:
