@@ -16,6 +16,7 @@ from tests.faults import (
     converges,
     equal,
     logged,
+    need,
     quick_retries,
     row,
     sound,
@@ -116,6 +117,7 @@ def storm(box: Sandbox) -> None:
 
 @row("9", "hidden processes whose worker is SIGKILLed first")
 def hidden_and_lost(box: Sandbox) -> None:
+    need("pgrep", "flock")  # without them its witness would be silent
     quick_retries(box)
     length = _odd_length()
     hidden = HIDDEN.format(length)
