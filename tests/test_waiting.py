@@ -23,6 +23,13 @@ class WaitTest(QueueTest):
             flags = ("enqueue", "--wait", "--max-retries", "0", *words)
             self.assertEqual(self.box.run(*flags).code, code, words)
 
+    def test_follow_prints_what_the_job_writes(self) -> None:
+        self.box.ok("worker", "start")
+        words = ("enqueue", "-q", "--wait", "--follow", "--max-retries", "0", "echo out; exit 3")
+        followed = self.box.run(*words)
+        self.assertEqual((followed.code, followed.lines[1:]), (3, ["out"]))
+        self.assertEqual(self.box.run("enqueue", "--follow", "true").code, 2)
+
     def test_exit_codes_and_lines(self) -> None:
         good = self.box.enqueue("true")
         bad = self.box.enqueue("exit 3", "--max-retries", "0")

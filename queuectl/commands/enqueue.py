@@ -27,7 +27,7 @@ examples:
   id=$(queuectl enqueue --delay 1h --timeout 10m "backup /srv")
   queuectl enqueue --after "$id" "verify /srv"    only if that one completes
   queuectl enqueue --file jobs.txt                a job a line
-  queuectl enqueue --wait "make test"; echo $?    7, if make exits 7
+  queuectl enqueue --wait --follow "make test"; echo $?     7, if make exits 7
 """
 
 # flag, metavar, help; what they take is checked in one place, spec.OPTIONS.
@@ -64,6 +64,7 @@ def arguments(parser: ArgumentParser) -> None:
     add_options(parser)
     parser.add_argument("--file", metavar="F", help='a job a line, shell or JSON; "-" is stdin')
     parser.add_argument("--wait", action="store_true", help="wait, and exit as the job did")
+    parser.add_argument("--follow", action="store_true", help="print what it writes, with --wait")
     parser.set_defaults(run=run)
 
 
@@ -93,10 +94,13 @@ def run(
     exact: list[str] | None,
     file: str | None,
     wait: bool,
+    follow: bool,
     **flags: object,
 ) -> int:
     """Store the job (or a file of them) and print its id; warn where nobody will run it soon."""
     defaults = spec.check(options(flags), flag_of)
+    if follow and (not wait or talk.as_json):
+        raise UsageError("--follow goes with --wait, and without --json")
     if file is not None:
         return _enqueue_file(queue, talk, file, defaults, words=words, exact=exact, wait=wait)
     asked = {**defaults, **what(words, exact)}
@@ -110,7 +114,7 @@ def run(
     elif not talk.as_json:
         talk.answer(job_id, flush=wait)
     _remark(queue, talk, asked)
-    return _wait(queue, talk, job_id) if wait else 0
+    return _wait(queue, talk, job_id, follow=follow) if wait else 0
 
 
 def options(flags: dict[str, object]) -> dict[str, object]:
@@ -153,8 +157,12 @@ def _enqueue_file(
     return 0
 
 
-def _wait(queue: Queue, talk: Talk, job_id: str) -> int:
+def _wait(queue: Queue, talk: Talk, job_id: str, *, follow: bool) -> int:
     """Wait for the job and give the status of its last run; 124 timed out, 125 no result."""
+    if follow:
+        from queuectl.commands.logs import follow_to_end
+
+        follow_to_end(queue, queue.job(job_id))
     for job, _ in queue.wait([queue.job(job_id)]):
         if talk.as_json:
             from queuectl.render import job_json

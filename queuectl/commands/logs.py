@@ -65,7 +65,7 @@ def run(
     if follow and end is None:
         if not job.run:
             talk.tip(f"Job {job.id} has not run yet.")
-        _copy(queue.follow_log(job, start, number, lambda: pause(LOOK_S)))
+        follow_to_end(queue, job, start, number)
     else:
         _print(queue, talk, job, start, end)
     return 0
@@ -88,6 +88,11 @@ def _print(queue: Queue, talk: Talk, job: Job, start: int, end: int | None) -> N
         if job.run:
             raise NotFound(f"the log of job {job.id} is gone: {file}") from None
         talk.tip(f"Job {job.id} has not run yet.")
+
+
+def follow_to_end(queue: Queue, job: Job, start: int = 0, number: int | None = None) -> None:
+    """Copy what a job writes to stdout until it (or one run of it) has ended."""
+    _copy(queue.follow_log(job, start, number, lambda: pause(LOOK_S)))
 
 
 def _copy(chunks: Iterable[bytes]) -> None:
