@@ -115,22 +115,13 @@ def _dispatch(words: list[str]) -> int:
     )
     db = values.pop("db", None)
     run = values.pop("run")
-    if run is None:  # help: this file alone knows every command
-        return _help(values["topic"])
     for key in ("command_word", "action_word"):
         values.pop(key, None)
-    if "parsers" in values:  # completion: it reads them all
-        values["parsers"] = {each: build_parser(each) for each in COMMANDS}
+    if values.pop("about_commands", False):  # no queue, but what this file alone can build
+        return int(run(parsers, talk, **values))
     from queuectl.api import Queue
 
     return int(run(Queue(db), talk, **values))
-
-
-def _help(topic: list[str]) -> int:
-    if not topic:
-        print(short_help())
-        return 0
-    return _dispatch([*topic, "--help"])
 
 
 def _parse(name: str | None, ours: list[str], exact: list[str] | None) -> argparse.Namespace:
@@ -158,6 +149,11 @@ def _unknown(word: str, flags: list[str]) -> tuple[str, str]:
     from queuectl.values import nearest
 
     return f"unknown flag {word}", nearest(word, flags) if word.startswith("--") else ""
+
+
+def parsers(*names: str) -> dict[str, argparse.ArgumentParser]:
+    """Build the parser of each of these commands, or of all. Raises UsageError."""
+    return {name: build_parser(name) for name in names or COMMANDS}
 
 
 def build_parser(name: str | None) -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ import unittest
 from queuectl.cli import COMMANDS
 from tests.support import QueueTest, wait_for
 
+SHELLS = ("bash", "zsh", "fish")
 STATES = ("pending", "processing", "completed", "failed", "dead", "cancelled")
 
 
@@ -133,6 +134,23 @@ class ZshTest(Cases, Shell):
             process.wait()
             os.close(master)
         return set(out.read_text().splitlines()) - {""} if out.exists() else set()
+
+
+class AboutCommandsTest(QueueTest):
+    def test_they_need_no_queue(self) -> None:
+        bare = {"HOME": "", "QUEUECTL_DB": ""}
+        for words in (["help"], ["help", "list"], *(["completion", s] for s in SHELLS)):
+            with self.subTest(" ".join(words)):
+                self.assertEqual(self.box.run(*words, env=bare).code, 0)
+        self.assertFalse(self.box.db.exists())
+
+    def test_help_gives_the_page_of_the_command_itself(self) -> None:
+        self.assertEqual(self.box.ok("help").out, self.box.ok("--help").out)
+        for words in (["list"], ["worker", "start"], ["schedule", "add"], ["help"]):
+            with self.subTest(" ".join(words)):
+                self.assertEqual(self.box.ok("help", *words).out, self.box.ok(*words, "--help").out)
+        for words in (["nosuch"], ["worker", "nosuch"]):
+            self.assertEqual(self.box.run("help", *words).code, 2)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,8 @@ from queuectl.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from queuectl.api import Queue
     from queuectl.render import Talk
 
 EXAMPLES = """
@@ -46,16 +45,16 @@ class Spot:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `completion` takes."""
     parser.add_argument("shell", choices=tuple(_SHELLS), help="the shell that is to read it")
-    parser.set_defaults(run=run, parsers=None)
+    parser.set_defaults(run=run, about_commands=True)
 
 
 def run(
-    queue: Queue, talk: Talk, *, shell: str, parsers: Mapping[str, argparse.ArgumentParser]
+    parsers: Callable[..., Mapping[str, argparse.ArgumentParser]], talk: Talk, *, shell: str
 ) -> int:
-    """Print the script. `parsers`: each command's, with the top one around it."""
+    """Print the script. `parsers` gives each command's, with the top one around it."""
     if talk.as_json:
         raise UsageError("completion has no --json: its answer is a script")
-    talk.answer(_SHELLS[shell](_spots(parsers)).rstrip("\n"))
+    talk.answer(_SHELLS[shell](_spots(parsers())).rstrip("\n"))
     return 0
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
+    from collections.abc import Callable, Mapping
+
+    from queuectl.render import Talk
 
 EXAMPLES = """
 examples:
@@ -15,6 +18,15 @@ examples:
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """Declare what `help` takes; cli.py, which knows all commands, does it."""
+    """Declare what `help` takes."""
     parser.add_argument("topic", nargs="*", metavar="COMMAND", help="what to explain")
-    parser.set_defaults(run=None)
+    parser.set_defaults(run=run, about_commands=True)
+
+
+def run(
+    parsers: Callable[..., Mapping[str, ArgumentParser]], talk: Talk, *, topic: list[str]
+) -> int:
+    """Print the page of a command, or without one the short help; argparse then leaves."""
+    name = topic[0] if topic else "help"
+    parsers(name)[name].parse_args([*topic, "--help"])
+    return 0
