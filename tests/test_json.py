@@ -270,6 +270,25 @@ class PrintedTest(QueueTest):
                     self.assertEqual(seen, cases)
 
 
+class PausedTest(QueueTest):
+    def test_every_command_tells_a_job_of_a_paused_queue(self) -> None:
+        self.box.enqueue("--id", "dies", "--max-retries", "0", "false")
+        self.box.run("worker", "run", "--burst")
+        self.box.ok("queue", "pause", "default")
+        (self.box.dir / "jobs").write_text("true\n")
+        self.box.ok("schedule", "add", "s", "--every", "1h", "true")
+        for words in (
+            ["enqueue", "--id", "a", "true"], ["enqueue", "--file", str(self.box.dir / "jobs")],
+            ["edit", "a", "--priority", "1"], ["rerun", "a"], ["dlq", "retry", "dies"],
+            ["schedule", "run", "s"], ["show", "a"], ["list", "--limit", "1"],
+        ):  # fmt: skip
+            with self.subTest(" ".join(words)):
+                said = call(*words, "--json", "-q", env={"QUEUECTL_DB": str(self.box.db)})
+                told = json.loads(said.out)
+                (job,) = told if isinstance(told, list) else [told]
+                self.assertEqual((job["state"], job["waiting_for"]), ("pending", "paused"))
+
+
 class DocumentTest(unittest.TestCase):
     def test_every_command_is_documented(self) -> None:
         for name in COMMANDS:

@@ -132,7 +132,8 @@ def retry(
         status = 0
         back += queue.retry(queue=str(option("--queue", values.name, queue_name) or "") or None)
     if talk.as_json:
-        talk.json([job_json(queue.job(job.id), queue.place) for job in back])
+        paused = queue.storage.paused_queues()
+        talk.json([job_json(queue.job(job.id), queue.place, paused) for job in back])
     else:
         for job in back:
             talk.answer(job.id)

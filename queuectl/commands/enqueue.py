@@ -110,7 +110,8 @@ def run(
     if talk.as_json and not wait:
         from queuectl.render import job_json
 
-        talk.json(job_json(queue.job(job_id), queue.place))
+        paused = queue.storage.paused_queues()
+        talk.json(job_json(queue.job(job_id), queue.place, paused))
     elif not talk.as_json:
         talk.answer(job_id, flush=wait)
     _remark(queue, talk, asked)
@@ -145,11 +146,12 @@ def _enqueue_file(
     if wait or "id" in defaults:
         raise UsageError(f"--file and {'--wait' if wait else '--id'} exclude each other")
     stored = queue.insert_file(file, defaults)
+    paused = queue.storage.paused_queues() if talk.as_json else ()
     for job_id, _ in stored:
         if talk.as_json:
             from queuectl.render import job_json
 
-            talk.json(job_json(queue.job(job_id), queue.place))
+            talk.json(job_json(queue.job(job_id), queue.place, paused))
         else:
             talk.answer(job_id)
     if stored:

@@ -142,7 +142,8 @@ def each_job(
 
     status = each(talk, ids, act)
     if talk.as_json:
-        talk.json([job_json(job, queue.place) for job in jobs])
+        paused = queue.storage.paused_queues()
+        talk.json([job_json(job, queue.place, paused) for job in jobs])
     return status
 
 

@@ -29,7 +29,8 @@ def run(queue: Queue, talk: Talk, *, ids: list[str]) -> int:
     fresh: list[str] = []
     status = each(talk, ids, lambda job_id: fresh.append(queue.rerun(job_id)))
     if talk.as_json:
-        talk.json([job_json(queue.job(job_id), queue.place) for job_id in fresh])
+        paused = queue.storage.paused_queues()
+        talk.json([job_json(queue.job(job_id), queue.place, paused) for job_id in fresh])
     else:
         for job_id in fresh:
             talk.answer(job_id)

@@ -230,7 +230,7 @@ def run(queue: Queue, talk: Talk, *, name: str) -> int:
     job_id = queue.schedules.run(name)
     job = queue.job(job_id)
     if talk.as_json:
-        talk.json(job_json(job, queue.place))
+        talk.json(job_json(job, queue.place, queue.storage.paused_queues()))
     else:
         talk.answer(job_id)
     _remark(queue, talk, job.queue)
