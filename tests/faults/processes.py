@@ -70,7 +70,9 @@ def supervisor_alone(box: Sandbox) -> None:
     started(box, running)
     waiting = box.enqueue("-q", logged("true"))
     worker = worker_of(box, running)
-    os.kill(supervisors(box)[0], KILL)
+    supervisor = supervisors(box)[0]
+    os.kill(supervisor, KILL)
+    wait_for(lambda: not is_alive(supervisor), "the supervisor's end")  # kill does not wait for it
     gate.open()
     box.wait_state(running, "completed")
     wait_for(lambda: not is_alive(worker), "the orphaned worker to leave")
