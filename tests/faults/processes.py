@@ -157,12 +157,14 @@ def stopped_shortly(box: Sandbox) -> None:
 
 
 def _stopped(box: Sandbox, seconds: float) -> None:
-    job = box.enqueue("-q", logged("sleep 0.5"))
+    gate = box.gate("gate")
+    job = box.enqueue("-q", logged(f"cat {gate}"))
     box.ok("worker", "start", "--count", "2")
     started(box, job)
     pid = worker_of(box, job)
     os.kill(pid, STOP)
     try:
+        gate.open()  # the job ends while nobody can record it
         time.sleep(seconds)  # wait: that nothing happens is the point
         equal(box.ledger().count(f"start {job}"), 1, "starts while it is stopped")
         states = {w["pid"]: w["state"] for w in box.workers()}
