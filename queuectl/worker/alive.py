@@ -128,7 +128,10 @@ def clear(place: Place, record: PoolRecord | WorkerRecord) -> None:
             continue
         for name in names:
             if name.startswith((record.lock + ".", record.lock + "+")):
-                os.unlink(os.path.join(folder, name))
+                try:
+                    os.unlink(os.path.join(folder, name))
+                except FileNotFoundError:
+                    pass  # another pool sees to the same dead
 
 
 def _lock_new(path: str) -> int:
