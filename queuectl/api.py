@@ -244,13 +244,14 @@ class Queue:
 
         return wait(self.storage, self.place, jobs, timeout_s)
 
-    def prune(self, job_id: str, states: Sequence[str]) -> str:
+    def prune(self, job_id: str, states: Sequence[str], *, dry_run: bool = False) -> str:
         """Delete a job that has ended in one of these states, and its log.
 
-        Raises NotFound, Conflict.
+        Raises NotFound, Conflict; a dry run does that and no more.
         """
-        job = self.storage.delete(job_id, states)
-        logs.remove(self.place, job)
+        job = self.storage.delete(job_id, states, dry_run=dry_run)
+        if not dry_run:
+            logs.remove(self.place, job)
         return job.id
 
     def prune_ended(
@@ -386,15 +387,21 @@ class Queue:
         return have, count
 
     def stop_workers(
-        self, after_s: float | None = None, wait: bool = True
+        self,
+        after_s: float | None = None,
+        wait: bool = True,
+        progress: Callable[[int], None] = lambda left: None,
     ) -> tuple[int, list[int]]:
         """Stop every worker; after `after_s` seconds their jobs are ended (None: never).
 
-        Gives how many were asked and the pids of those that did not stop.
+        Gives how many were asked and the pids of those that did not stop; `progress` is told how
+        many are left.
         """
         from queuectl.worker import roster
 
-        return roster.stop_all(self.storage, self.place, after_s=after_s, wait=wait)
+        return roster.stop_all(
+            self.storage, self.place, after_s=after_s, wait=wait, progress=progress
+        )
 
     # -- the file itself ----------------------------------------------------------------------
 

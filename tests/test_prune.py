@@ -57,7 +57,8 @@ class PruneCommandTest(QueueTest):
 
     def test_named_jobs_must_have_ended(self) -> None:
         job = self.box.enqueue("true")
-        self.assertEqual(self.box.run("prune", job).code, 5)
+        for words in ((job,), (job, "-n")):
+            self.assertEqual(self.box.run("prune", *words).code, 5, words)
         self.assertEqual(self.box.state_of(job), "pending")
 
     def test_keep_completed_is_live(self) -> None:

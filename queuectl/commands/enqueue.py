@@ -145,7 +145,8 @@ def _enqueue_file(
         raise UsageError("--file takes its commands from the file")
     if wait or "id" in defaults:
         raise UsageError(f"--file and {'--wait' if wait else '--id'} exclude each other")
-    stored = queue.insert_file(file, defaults)
+    stored = queue.insert_file(file, defaults, lambda line: talk.progress(f"line {line}"))
+    talk.progress("")
     paused = queue.storage.paused_queues() if talk.as_json else ()
     for job_id, _ in stored:
         if talk.as_json:

@@ -81,8 +81,10 @@ def _replace(path: str, text: str) -> None:
     """Put a text into a file so that no reader ever sees a part of it."""
     draft = f"{path}.{os.getpid()}.part"
     try:
-        with open(draft, "w", encoding="utf-8") as file:
+        with open(draft, "x", encoding="utf-8") as file:  # never through what lies there already
             file.write(text)
         os.replace(draft, path)
     except OSError as error:
+        if not isinstance(error, FileExistsError) and os.path.exists(draft):
+            os.unlink(draft)
         raise QueueError(f"cannot write {path}: {error.strerror}") from None

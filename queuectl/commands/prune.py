@@ -60,7 +60,7 @@ def prune_named(
     gone: list[str] = []
 
     def remove(job_id: str) -> None:
-        gone.append(queue.job(job_id).id if dry_run else queue.prune(job_id, states))
+        gone.append(queue.prune(job_id, states, dry_run=dry_run))
 
     status = each(talk, ids, remove)
     say(talk, len(gone), dry_run=dry_run)
@@ -82,7 +82,11 @@ def prune_selected(
     count = queue.count_ended(states, before)
     if count and not dry_run:
         confirm(f"Remove {count} {' and '.join(states)} jobs and their logs?", yes=yes)
-        count = queue.prune_ended(states, before)
+        total = count
+        count = queue.prune_ended(
+            states, before, lambda done: talk.progress(f"{done} of {total} removed")
+        )
+        talk.progress("")
     say(talk, count, dry_run=dry_run)
     return 0
 

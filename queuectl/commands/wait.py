@@ -55,11 +55,14 @@ def run(
     jobs = [job for job in jobs if job.id != own and wanted in (None, job.queue)]
     _warn_unserved(queue, talk, jobs)
     statuses = {NOT_FOUND} if missing else set()
-    for job, ended in queue.wait(jobs, timeout_s):  # type: ignore[arg-type]
+    for number, (job, ended) in enumerate(queue.wait(jobs, timeout_s)):  # type: ignore[arg-type]
+        talk.progress("")
         if not ended:
             statuses.add(TIMED_OUT)
             break
         tell(queue, talk, job)
+        if number + 1 < len(jobs):
+            talk.progress(f"{number + 1} of {len(jobs)} have ended")
         if job.state in ("dead", "cancelled"):
             statuses.add(ENDED_BADLY)
         if any:

@@ -140,7 +140,12 @@ def stop(queue: Queue, talk: Talk, *, timeout: str | None, now: bool, no_wait: b
     grace_s = option("--timeout", values.duration, timeout)
     after_s = 0.0 if now else grace_s
     wait = not no_wait and config.inside_job() is None
-    asked, left = queue.stop_workers(after_s, wait)  # type: ignore[arg-type]
+    asked, left = queue.stop_workers(
+        after_s,  # type: ignore[arg-type]
+        wait,
+        lambda count: talk.progress(f"waiting for {count} {_workers(count)}"),
+    )
+    talk.progress("")
     if talk.as_json:
         talk.json({"stopped": asked - len(left), "left": left})
     elif not asked:

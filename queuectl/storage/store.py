@@ -117,11 +117,11 @@ class Storage:
         with self._at.read() as db:
             return graph.cancelled_children(db, job.seq)
 
-    def delete(self, job_id: str, states: Sequence[str]) -> Job:
-        """Delete one job that is in one of these states."""
+    def delete(self, job_id: str, states: Sequence[str], *, dry_run: bool = False) -> Job:
+        """Delete one job that is in one of these states; a dry run only says if it would."""
         with self._at.write() as db:
             job = _known(db, job_id)
-            if not jobs.delete(db, job, states):
+            if not (job.state in states if dry_run else jobs.delete(db, job, states)):
                 raise Conflict(f"job {job.id} is {job.state}, not {' or '.join(states)}")
             return job
 

@@ -12,7 +12,7 @@ from queuectl.worker import alive, tree, upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from queuectl.job import Job, PoolRecord, Run, WorkerRecord
     from queuectl.place import Place
@@ -114,12 +114,18 @@ def _seen(record: WorkerRecord, job: Job | None, pool: PoolRecord | None) -> Wor
 
 
 def stop_all(
-    storage: Storage, place: Place, *, after_s: float | None, wait: bool
+    storage: Storage,
+    place: Place,
+    *,
+    after_s: float | None,
+    wait: bool,
+    progress: Callable[[int], None] = lambda left: None,
 ) -> tuple[int, list[int]]:
     """Order everybody to stop, and wait until they are gone.
 
     After `after_s` seconds jobs are ended (None: never). Gives how many workers were asked, and
-    the pids of those that are still there. What dead pools left is seen to as well.
+    the pids of those that are still there. What dead pools left is seen to as well. `progress` is
+    told now and then how many are left.
     """
     now = time.time_ns() // 1_000_000
     there = workers(storage, place)
@@ -128,14 +134,16 @@ def stop_all(
     storage.order_stop(level, stop_by)
     wake.ring_all(place)
     if wait:
-        _wait(storage, place, after_s)
+        _wait(storage, place, after_s, progress)
         upkeep.recover_orphans(storage, place)
     mine = {worker.pid for worker in there}
     left = [worker.pid for worker in workers(storage, place) if worker.pid in mine]
     return len(there), left
 
 
-def _wait(storage: Storage, place: Place, after_s: float | None) -> None:
+def _wait(
+    storage: Storage, place: Place, after_s: float | None, progress: Callable[[int], None]
+) -> None:
     """Wait for the pools that are there now; without a deadline, as long as it takes."""
     pools = storage.pools()
     deadline = None
@@ -145,6 +153,7 @@ def _wait(storage: Storage, place: Place, after_s: float | None) -> None:
     while any(_lives(storage, place, pool) for pool in pools):
         if deadline is not None and time.monotonic() > deadline:
             return
+        progress(len(workers(storage, place)))
         time.sleep(LOOK_S)
 
 
