@@ -54,8 +54,12 @@ def recover(
     `adopted` lists the orphans that came to this very process. What cannot be ended is shown on
     the job, which then does not run again.
     """
+
+    def find(job: Job) -> list[tree.Process]:
+        return _remains(storage, place, worker, job) + adopted()
+
     for job in storage.processing(worker.id):
-        left = tree.end(lambda job=job: _remains(place, worker, job) + adopted(), 0, VANISH_S)  # type: ignore[misc]
+        left = tree.end(lambda job=job: find(job), 0, VANISH_S)  # type: ignore[misc]
         if left:
             pids = " ".join(str(process.pid) for process in left)
             storage.mark_stuck(job, f"process {pids} cannot be ended")
@@ -92,8 +96,13 @@ def _log_part(
     return None if start is None else trim.finish_lost(place.log(job.id), start, limit)
 
 
-def _remains(place: Place, worker: WorkerRecord, job: Job) -> list[tree.Process]:
-    if not tree.LINUX:
+def _remains(storage: Storage, place: Place, worker: WorkerRecord, job: Job) -> list[tree.Process]:
+    """List what is left of a run, as long as nobody else has recovered it.
+
+    After that its lock file may be gone, and a new one may have got its inode.
+    """
+    lost = any((each.seq, each.run) == (job.seq, job.run) for each in storage.processing(worker.id))
+    if not lost or not tree.LINUX:
         return []
     return tree.remains(
         (worker.exec_dev, worker.exec_ino), alive.noted_session(place, worker), marks(place, job)
