@@ -149,8 +149,10 @@ class _Watch:
             return 0
         left = len(self._living())
         self._insist(tree.end(self._living, LEFTOVER_GRACE_S, VANISH_S))
-        self.reap()
-        return left
+        # The table is not read at one instant; whether anybody is left, only wait4 knows.
+        while self.reap():
+            self._insist(tree.end(self._living, 0, VANISH_S))
+        return max(left, 1)
 
     def reap(self) -> bool:
         """Collect whatever has ended; say whether something still lives."""

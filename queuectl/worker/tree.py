@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LINUX = sys.platform == "linux"
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+LISTINGS = 50  # on a busy machine somebody is always new
+MOMENT_S = 0.01
 
 _boot = ""
 
@@ -91,11 +93,14 @@ def below(root: int, spare: frozenset[int] = frozenset()) -> list[Process]:
     return [process for process in found if process.state not in "ZX"]
 
 
-def end(find: Callable[[], list[Process]], grace_s: float, limit_s: float) -> list[Process]:
-    """End whatever `find` gives: TERM, the grace, then KILL until nothing is found.
+def end(
+    find: Callable[[], list[Process]], grace_s: float, limit_s: float, looks: int = 1
+) -> list[Process]:
+    """End whatever `find` gives: TERM, the grace, then KILL until so many looks find nothing.
 
     Gives what is still alive `limit_s` seconds after the first KILL: it cannot be ended.
     """
+    find = _sure(find, looks)
     found = find()
     if grace_s > 0 and found:
         _signal_all(found, signal.SIGTERM)
@@ -133,19 +138,40 @@ def remains(lock: tuple[int, int], session: str, marks: Iterable[bytes]) -> list
     """
     wanted = set(marks)
     leader, started = (int(word) for word in ([*session.split(), "0", "0"])[:2])
-    found = [process for process in table() if process.pid != os.getpid()]
-    # The leader's number may have been given away since: then its start tells.
-    reused = any(p.pid == leader and abs(p.start - started) > 2 for p in found)
-    return [
-        process
-        for process in found
-        if process.state not in "ZX"
-        and (
-            (leader and process.session == leader and not reused)
+
+    def is_left(process: Process) -> bool:
+        return process.state not in "ZX" and (
+            (leader != 0 and process.session == leader and not reused)
             or wanted <= _environment(process.pid)
             or _has_open(process.pid, *lock)
         )
-    ]
+
+    found: list[Process] = []
+    reused = False
+    seen = {os.getpid()}
+    # A process may fork and end between our listing it and our looking at it. So we list again
+    # until nobody is new: whoever outlived its parents is among the new ones.
+    for _ in range(LISTINGS):
+        fresh = [process for process in table() if process.pid not in seen]
+        if not fresh:
+            break
+        seen.update(process.pid for process in fresh)
+        # The leader's number may have been given away since: then its start tells.
+        reused = reused or any(p.pid == leader and abs(p.start - started) > 2 for p in fresh)
+        found += [process for process in fresh if is_left(process)]
+    return found
+
+
+def children(pid: int) -> list[Process]:
+    """List the living children of a process as the kernel keeps them, at one instant."""
+    found: list[Process] = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
+                found += [child for word in file.read().split() if (child := look(int(word)))]
+    except OSError:
+        pass  # a kernel without that list: the process table has to do
+    return [child for child in found if child.state not in "ZX"]
 
 
 def ticks() -> int:
@@ -184,6 +210,21 @@ def _kill_groups(found: list[Process]) -> None:
             os.killpg(group, signal.SIGKILL)
         except OSError:
             pass
+
+
+def _sure(find: Callable[[], list[Process]], looks: int) -> Callable[[], list[Process]]:
+    """Believe that nothing is left only after so many looks: one that is in the middle of exec
+    shows no environment."""
+
+    def look_again() -> list[Process]:
+        for number in range(looks):
+            if number:
+                time.sleep(MOMENT_S)
+            if found := find():
+                return found
+        return []
+
+    return look_again
 
 
 def _wait_gone(find: Callable[[], list[Process]], deadline: float) -> list[Process]:

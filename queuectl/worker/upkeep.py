@@ -59,7 +59,7 @@ def recover(
         return _remains(storage, place, worker, job) + adopted()
 
     for job in storage.processing(worker.id):
-        left = tree.end(lambda job=job: find(job), 0, VANISH_S)  # type: ignore[misc]
+        left = tree.end(lambda job=job: find(job), 0, VANISH_S, looks=3)  # type: ignore[misc]
         if left:
             pids = " ".join(str(process.pid) for process in left)
             storage.mark_stuck(job, f"process {pids} cannot be ended")
