@@ -17,6 +17,7 @@ JOB = '{"command":"true",%s}'
 # The words behind `enqueue`, and what the one line must say.
 ENQUEUE: tuple[tuple[tuple[str, ...], str], ...] = (
     (("ls", "foo"), 'queuectl enqueue: quote the command: queuectl enqueue "ls foo", or: -- ls'),
+    (("echo", "$HOME", "it's"), """queuectl enqueue 'echo $HOME it'"'"'s', or: -- echo '$HOME' """),
     (("ls", "-l"), 'quote the command: queuectl enqueue "ls -l", or: -- ls -l'),
     (("--label", "x", "make", "-j4", "all"), 'enqueue "make -j4 all"'),
     ((), "there is no command"),

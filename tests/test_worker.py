@@ -242,6 +242,11 @@ class SurroundingsTest(QueueTest):
         self.assertTrue(log.startswith(once + b"\n=== queuectl: attempt 2 of 2, "), log)
         self.assertTrue(log.endswith(b" ===\n" + once), log)
 
+    def test_a_job_may_print_its_own_log(self) -> None:
+        words = " ".join(self.box.command("logs", "me"))
+        log = self.run_one(f"echo once; {words}; echo done", "--id", "me", "--timeout", "30s")
+        self.assertEqual(log, b"once\nonce\ndone\n")
+
     def test_a_timeout_ends_the_whole_tree(self) -> None:
         self.box.ok("config", "set", "kill-grace", "200ms")
         job = self.box.enqueue(

@@ -201,10 +201,14 @@ def what(
 
 
 def quote(words: list[str], typed: str) -> str:
-    """Tell somebody who did not quote a command how to."""
-    line = " ".join(words)
-    shown = line if len(line) <= 200 else line[:200] + "…"
-    return f'quote the command: {typed} "{shown}", or: -- {shown}'
+    """Tell somebody who did not quote a command how to, in words that can be pasted."""
+    from shlex import join, quote
+
+    line, exact = " ".join(words), join(words)
+    quoted = quote(line) if set(line) & set('"$`\\!') else f'"{line}"'
+    if len(exact) > 200:
+        return f'quote the command: {typed} "…", or: -- …'
+    return f"quote the command: {typed} {quoted}, or: -- {exact}"
 
 
 def _script() -> str:

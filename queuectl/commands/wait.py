@@ -25,6 +25,7 @@ examples:
 TIMED_OUT = 124
 ENDED_BADLY = 4
 NOT_FOUND = 3
+NAMED = 10  # ids in one line of talk
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -99,6 +100,7 @@ def _warn_unserved(queue: Queue, talk: Talk, jobs: list[Job]) -> None:
     unserved = sorted(name for name in waiting if not queue.is_served(name))
     if unserved:
         talk.warn(f"no worker serves {', '.join(unserved)}. Start one: queuectl worker start")
-    for job in jobs:
-        if job.held:
-            talk.warn(f"job {job.id} is held. To release it: queuectl release {job.id}")
+    held = [job.id for job in jobs if job.held]
+    if held:
+        named = " ".join(held[:NAMED]) + (" …" if len(held) > NAMED else "")
+        talk.warn(f"{len(held)} held. To let them run: queuectl release {named}")
