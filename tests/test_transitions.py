@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from queuectl.errors import Conflict, NotFound
 from queuectl.job import Job
-from queuectl.lifecycle import ENDED, TRANSITIONS, Kind, Outcome, State, decide
+from queuectl.lifecycle import ENDED, TRANSITIONS, WAITING, Kind, Outcome, State, decide
 from tests.store import DAY, NOW, StoreTest
 
 LATER = NOW + DAY  # by then every backoff is over
@@ -178,6 +178,27 @@ class RecordTest(StoreTest):
         self.assertEqual([job.id for job in self.store.retry((), "a", NOW)], [a.id])
         self.assertEqual(self.store.job(b.id).state, "dead")
         self.assertEqual([job.id for job in self.store.retry((), None, NOW)], [b.id])
+
+
+class ReasonTest(StoreTest):
+    """hold, release and edit change no state; they are for jobs that wait."""
+
+    def test_every_verb_from_every_state(self) -> None:
+        verbs = {
+            "hold": lambda job: self.store.hold(job.id, NOW),
+            "release": lambda job: self.store.release(job.id, NOW, at_once=True),
+            "edit": lambda job: self.store.edit(job.id, {"priority": 9}, NOW),
+        }
+        for state in State:
+            for name, verb in verbs.items():
+                with self.subTest(verb=name, state=state):
+                    job = self.bring(state, queue=f"{name}-{state}")
+                    if state in WAITING:
+                        verb(job)
+                    else:
+                        self.assertRaises(Conflict, verb, job)
+                        self.assertEqual(self.store.job(job.id), job)
+                    self.assertEqual(self.store.job(job.id).state, state)
 
 
 if __name__ == "__main__":

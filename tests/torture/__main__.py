@@ -116,6 +116,7 @@ def _drain(ground: Field, seed: int, options: argparse.Namespace) -> str:
                 ground.signal(process, signal.SIGKILL)
     ground.reap()
     ground.run("queue", "resume")
+    ground.run("queue", "set", "default", "--concurrency", "none")
     status, _ = ground.run("worker", "start", "--count", str(options.workers))
     if status:
         return f"worker start: {status}"

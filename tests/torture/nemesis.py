@@ -343,6 +343,32 @@ def _pause(nemesis: Nemesis, event: Event) -> None:
     nemesis.after(seconds, lambda: nemesis.call("queue_resume", "queue", "resume", "default"))
 
 
+def _limit(nemesis: Nemesis, event: Event) -> None:
+    nemesis.call(
+        event.verb, "queue", "set", "default", "--concurrency", str(1 + int(3 * event.dice[1]))
+    )
+    seconds = 0.5 + 2 * event.dice[0]
+    words = ("queue", "set", "default", "--concurrency", "none")
+    nemesis.after(seconds, lambda: nemesis.call("queue_unlimit", *words))
+
+
+def _schedule(verb: str) -> Callable[[Nemesis, Event], None]:
+    """Add, run or remove one of a few schedules; what it fires is a job like any other."""
+
+    def act(nemesis: Nemesis, event: Event) -> None:
+        name = f"s{int(event.dice[0] * 5)}"
+        words = ("schedule", verb, name)
+        if verb == "add":
+            script = nemesis.field.dir / "job"
+            job = ("--every", "1d", "--replace", f"exec sh '{script}' ok 0.05")
+            nemesis.call(event.verb, *words, *job)
+        else:
+            out = nemesis.acks if verb == "run" else "/dev/null"
+            nemesis.call(event.verb, *words, out=out)
+
+    return act
+
+
 VERBS: dict[str, Callable[[Nemesis, Event], object]] = {
     "enqueue": Nemesis.enqueue,
     "enqueue_named": Nemesis.enqueue_named,
@@ -375,4 +401,8 @@ VERBS: dict[str, Callable[[Nemesis, Event], object]] = {
     "edit": _edit,
     "rerun": _on_some("rerun", acknowledged=True),
     "queue_pause": _pause,
+    "queue_limit": _limit,
+    "schedule_add": _schedule("add"),
+    "schedule_run": _schedule("run"),
+    "schedule_remove": _schedule("remove"),
 }

@@ -45,6 +45,10 @@ RATES = {
     "edit": 0.1,
     "rerun": 0.1,
     "queue_pause": 0.05,
+    "queue_limit": 0.05,
+    "schedule_add": 0.1,
+    "schedule_run": 0.2,
+    "schedule_remove": 0.05,
 }
 
 
