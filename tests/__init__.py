@@ -1,6 +1,7 @@
 """The tests. Importing this package makes the real home unreachable: nothing may touch it."""
 
 import os
+import signal
 import sys
 import unittest
 
@@ -9,6 +10,9 @@ os.environ["HOME"] = "/dev/null/the-real-home-is-off-limits"
 for name in [name for name in os.environ if name.startswith("QUEUECTL_")]:
     del os.environ[name]
 
+
+# Behind an `&` in a script SIGINT is ignored, and what the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _add_skip = unittest.TextTestResult.addSkip
 
