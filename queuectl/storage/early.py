@@ -18,6 +18,7 @@ import sqlite3
 import time
 
 from queuectl import config
+from queuectl.spec import now_ms
 from queuectl.storage.jobs import keep_environment
 
 TYPE_CHECKING = False
@@ -81,7 +82,7 @@ def put(db: sqlite3.Connection, place: Place, rows: list[tuple[object, ...]]) ->
     """Store an early tool's rows as jobs, inside the caller's transaction."""
     if not rows:
         return
-    now = time.time_ns() // 1_000_000
+    now = now_ms()
     env = keep_environment(db, config.captured_environment("all", {}))
     db.execute("UPDATE environment SET uses = uses + ? WHERE id = ?", (len(rows), env))
     umask = os.umask(0o077)

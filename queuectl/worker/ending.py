@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from queuectl.errors import Conflict, NotFound, QueueError
+from queuectl.spec import now_ms
 from queuectl.worker import upkeep
 
 TYPE_CHECKING = False
@@ -29,7 +30,7 @@ def wait_cancelled(storage: Storage, place: Place, job: Job, *, force: bool) -> 
         if now.state == "cancelled":
             return now
         if now.state in ("pending", "failed"):  # it ended by itself, and was to be retried
-            return storage.cancel(job.id, _clock())
+            return storage.cancel(job.id, now_ms())
         if now.state != "processing" or now.run != job.run:
             raise Conflict(f"job {job.id} ended before it could be cancelled: it is {now.state}")
         upkeep.recover_orphans(storage, place)
@@ -52,9 +53,5 @@ def _give_up(storage: Storage, job: Job, *, force: bool) -> Job:
             f"job {job.id} could not be ended: {what}",
             f"To give it up all the same: queuectl cancel --force {job.id}",
         )
-    storage.give_up(job, f"given up: {what}", _clock())
+    storage.give_up(job, f"given up: {what}", now_ms())
     return storage.job(job.id)
-
-
-def _clock() -> int:
-    return time.time_ns() // 1_000_000

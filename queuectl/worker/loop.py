@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
-import time
 from dataclasses import dataclass
 
 from queuectl import config, logs
 from queuectl.errors import Full, Gone, QueueError, Refused
 from queuectl.lifecycle import ENDED, Kind, Outcome, decide
+from queuectl.spec import now_ms
 from queuectl.storage import Storage
 from queuectl.wake import Bell, ring_all, ring_idle
 from queuectl.worker import hooks, process, tree, trim, upkeep
@@ -66,7 +66,7 @@ class Worker:
         self._seat.open_exec_lock()
         self._null_fd = os.open(os.devnull, os.O_RDONLY)
         self._storage = Storage(place, flushed_later=True)
-        record = self._seat.record(_now()) | {"pool": post.pool_id}
+        record = self._seat.record(now_ms()) | {"pool": post.pool_id}
         self._me = self._storage.enlist_worker(record)
         self._bell = Bell(place, self._seat.token, self._me.queues)
         ear.attach(self._bell)
@@ -125,7 +125,7 @@ class Worker:
             self._obey(*self._storage.orders(self._me.id, None)[:2])
             if self._leaving():
                 return None
-            now = _now()
+            now = now_ms()
             if not self._has_work(now):
                 if self._burst and self._storage.is_quiet(self._me, now):
                     self._done = True
@@ -169,7 +169,7 @@ class Worker:
             self._read_settings()
             self._bell.idle(True)
             seen = self._storage.changes()
-            due = self._storage.outlook(self._me, _now())
+            due = self._storage.outlook(self._me, now_ms())
             while not self._woken(due):
                 self._storage.check_same_file()
                 if self._storage.changes() != seen:
@@ -182,9 +182,9 @@ class Worker:
 
     def _woken(self, due: int | None) -> bool:
         """Sleep for a poll at most; say whether a ring, an order or a due job ended that."""
-        left_s = self._poll_s if due is None else (due - _now()) / 1000
+        left_s = self._poll_s if due is None else (due - now_ms()) / 1000
         rang = self._ear.wait(min(self._poll_s, left_s))
-        return rang or self._leaving() or (due is not None and due <= _now())
+        return rang or self._leaving() or (due is not None and due <= now_ms())
 
     def _run(self, job: Job) -> Outcome | None:
         """Run a job with its log; None where the run was given up as one that cannot end."""
@@ -271,13 +271,13 @@ class Worker:
         return Kind.CANCELLED if what == "cancel" else None
 
     def _obey(self, stop: int, stop_by: int | None) -> None:
-        overdue = stop_by is not None and _now() >= stop_by
+        overdue = stop_by is not None and now_ms() >= stop_by
         self._ear.raise_to(max(stop, END) if overdue else stop)
 
     def _record(self, job: Job, outcome: Outcome) -> Job | None:
         """Record how a job ended, however long that takes, and claim the next one with it."""
         while True:
-            now = _now()
+            now = now_ms()
             jitter = self._length("backoff-jitter") * random.random()
             verdict = decide(job, outcome, now, jitter)
             alone = self._hooked or outcome.pause_s  # something comes before the next job
@@ -315,7 +315,3 @@ class Worker:
         if str(error) != self._trouble:
             self._trouble = str(error)
             tell(self._place, self._trouble)
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

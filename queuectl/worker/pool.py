@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass
 
 from queuectl.errors import Gone, QueueError
+from queuectl.spec import now_ms
 from queuectl.storage import Storage
 from queuectl.wake import Bell
 from queuectl.worker import alive, journal, loop, tree, upkeep
@@ -133,7 +134,7 @@ class Pool:
         self._next_tick: int | None = None  # ms: when a schedule fires next
         self._told: set[str] = set()
         asked = {"background": int(shift.background), "queues": shift.queues}
-        self._me = self._open().enlist_pool(self._seat.record(_now()) | asked)
+        self._me = self._open().enlist_pool(self._seat.record(now_ms()) | asked)
 
     def supervise(self, up: Callable[[str], None]) -> int:
         """Reconcile until nobody is wanted and nobody is left."""
@@ -170,7 +171,7 @@ class Pool:
         """Say whether a look can find anything new; while all is quiet, every few seconds."""
         seen, self._seen = self._seen, storage.changes()
         now = time.monotonic()
-        ticks = self._next_tick is not None and self._next_tick <= _now()
+        ticks = self._next_tick is not None and self._next_tick <= now_ms()
         if self._casualties or self._others or ticks or self._seen != seen or now >= self._look_at:
             self._look_at = now + QUIET_S
             return True
@@ -317,7 +318,7 @@ class Pool:
         if self._until is not None and not self._stopping():
             pause_s = min(pause_s, max(self._until - time.monotonic(), 0.01))
         if self._next_tick is not None and not self._stopping():
-            pause_s = min(pause_s, max((self._next_tick - _now()) / 1000, 0.01))
+            pause_s = min(pause_s, max((self._next_tick - now_ms()) / 1000, 0.01))
         return pause_s
 
     def _open(self) -> Storage:
@@ -356,7 +357,3 @@ def _close_all_but(*kept: int) -> None:
 
 def _say(fd: int, pid: int) -> None:
     os.write(fd, f"{pid}\n".encode())
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

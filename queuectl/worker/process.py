@@ -210,8 +210,7 @@ class _Watch:
     def _insist(self, survivors: list[tree.Process]) -> None:
         """Wait for processes that KILL does not end; nobody may run the job meanwhile."""
         while survivors:
-            pids = " ".join(str(process.pid) for process in survivors)
-            self._stuck(f"process {pids} cannot be ended")
+            self._stuck(tree.cannot_be_ended(survivors))
             self._ear.wait(self._command.poll_s)
             self._orders()
             survivors = tree.end(self._living, 0, VANISH_S)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from queuectl import wake
 from queuectl.render import stamp
+from queuectl.spec import now_ms
 from queuectl.worker import alive, tree, upkeep
 
 TYPE_CHECKING = False
@@ -127,7 +128,7 @@ def stop_all(
     the pids of those that are still there. What dead pools left is seen to as well. `progress` is
     told now and then how many are left.
     """
-    now = time.time_ns() // 1_000_000
+    now = now_ms()
     there = workers(storage, place)
     level = 2 if after_s == 0 else 1
     stop_by = None if after_s is None else now + round(after_s * 1000)

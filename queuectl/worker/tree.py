@@ -114,6 +114,11 @@ def end(
     return found
 
 
+def cannot_be_ended(left: list[Process]) -> str:
+    """Say of processes that outlive KILL what is shown on their job."""
+    return f"process {' '.join(str(process.pid) for process in left)} cannot be ended"
+
+
 def signal_process(process: Process, number: int) -> None:
     """Signal exactly this process, never another that got its number."""
     try:

@@ -9,10 +9,10 @@ supervisor lives, only that one does this, because orphans became the supervisor
 from __future__ import annotations
 
 import os
-import time
 
 from queuectl import config, logs, recurring, wake
 from queuectl.lifecycle import ENDED, Kind, Outcome, State, decide
+from queuectl.spec import now_ms
 from queuectl.worker import alive, tree, trim
 from queuectl.worker.journal import tell
 
@@ -61,8 +61,7 @@ def recover(
     for job in storage.processing(worker.id):
         left = tree.end(lambda job=job: find(job), 0, VANISH_S, looks=3)  # type: ignore[misc]
         if left:
-            pids = " ".join(str(process.pid) for process in left)
-            storage.mark_stuck(job, f"process {pids} cannot be ended")
+            storage.mark_stuck(job, tree.cannot_be_ended(left))
             return False
         _record(storage, place, worker, job)
     storage.discharge_worker(worker.id)
@@ -71,7 +70,7 @@ def recover(
 
 
 def _record(storage: Storage, place: Place, worker: WorkerRecord, job: Job) -> None:
-    now = time.time_ns() // 1_000_000
+    now = now_ms()
     kind = Kind.CANCELLED if job.cancel_asked_at else Kind.LOST
     duration_s = max(0, now - (job.started_at or now)) / 1000
     log_start, log_end = _log_part(storage, place, worker, job) or (None, None)
@@ -119,7 +118,7 @@ def ring(place: Place, verdict: Verdict, opened: list[str]) -> None:
 
 def tidy(storage: Storage, place: Place) -> None:
     """Cancel what has expired, and prune what `keep-completed` no longer keeps."""
-    now = time.time_ns() // 1_000_000
+    now = now_ms()
     if storage.expire(now):
         wake.ring_waiting(place)
     keep_s = config.resolve("keep-completed", storage.settings())[0]
@@ -135,7 +134,7 @@ def fire_due(storage: Storage, place: Place, told: set[str]) -> int | None:
 
     `told` keeps what has been complained about, so that it is not said every second.
     """
-    now = time.time_ns() // 1_000_000
+    now = now_ms()
     for schedule in storage.recurring.due(now):
         try:
             tick, fires, next_at = recurring.due(schedule, now)

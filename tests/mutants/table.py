@@ -26,7 +26,7 @@ POWERCUT = "tests.powercut --json --fast"
 
 # A lease looks at the clock alone, so it needs no death: a job that runs for long is enough.
 _LEASE = """\
-    now = time.time_ns() // 1_000_000
+    now = now_ms()
     by_id = {worker.id: worker for worker in storage.workers()}
     for job in storage.processing():
         if job.worker in by_id and now - (job.started_at or now) > 2000:
