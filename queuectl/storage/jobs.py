@@ -46,25 +46,18 @@ UPDATE job SET ready = 1 WHERE seq IN (
         AND run_at <= ? ORDER BY run_at LIMIT ?)
 """
 
-# The queues that have a job in line, found by hopping through the queue-led index.
-EVERY_LINE = """
-    SELECT min(queue) FROM job WHERE ready = 1
-    UNION ALL
-    SELECT (SELECT min(queue) FROM job WHERE ready = 1 AND queue > line.queue)
-    FROM line WHERE line.queue IS NOT NULL
+# Each known queue with the first job in its line: one probe a queue. (Hopping through the index
+# from line to line needs a recursive and a materialized part: 118 µs a claim instead of 8.)
+HEADS = """
+queue JOIN job ON job.seq = (SELECT seq FROM job WHERE ready = 1 AND queue = queue.name
+                             ORDER BY priority DESC, run_at, seq LIMIT 1)
 """
-
-# The first in each open line; of those that their queue's limits let start, the highest
-# priority, then first come, first served. Nothing overtakes a head that does not fit yet.
-_NEXT = """
-WITH RECURSIVE line (queue) AS ({line}),
-head (seq) AS MATERIALIZED (
-    SELECT (SELECT seq FROM job WHERE ready = 1 AND queue = line.queue
-            ORDER BY priority DESC, run_at, seq LIMIT 1)
-    FROM line JOIN queue ON queue.name = line.queue
-    WHERE queue.paused = 0)
-SELECT job.seq FROM head JOIN job ON job.seq = head.seq JOIN queue ON queue.name = job.queue
-WHERE (queue.concurrency IS NULL OR queue.concurrency >= job.slots +
+# Of those that their queue's limits let start, the highest priority, then first come, first
+# served. Nothing overtakes a head that does not fit yet.
+_NEXT = f"""
+SELECT job.seq FROM {HEADS}
+WHERE queue.paused = 0 {{served}}
+    AND (queue.concurrency IS NULL OR queue.concurrency >= job.slots +
         (SELECT count(*) FROM slot WHERE slot.queue = queue.name AND slot.job IS NOT NULL))
     AND (queue.rate_starts IS NULL OR queue.rate_starts >
         (SELECT count(*) FROM rate_start
@@ -294,8 +287,8 @@ def _names(queues: Sequence[str]) -> dict[str, object]:
 @lru_cache
 def _next_sql(count: int) -> str:
     """Build the query for the next job of so many queues (0: of any)."""
-    named = "VALUES " + ", ".join(f"(:queue{i})" for i in range(count))
-    return _NEXT.format(line=named if count else EVERY_LINE)
+    named = ", ".join(f":queue{i}" for i in range(count))
+    return _NEXT.format(served=f"AND queue.name IN ({named})" if count else "")
 
 
 @lru_cache

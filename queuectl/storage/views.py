@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from queuectl.lifecycle import ENDED, WAITING
-from queuectl.storage.jobs import EVERY_LINE, columns, read
+from queuectl.storage.jobs import HEADS, columns, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,14 +29,8 @@ DUE = "ready = 0 AND held = 0 AND waits = 0 AND state IN ('pending', 'failed')"
 KEPT = "ready = 0 AND (held = 1 OR waits > 0) AND state IN ('pending', 'failed')"
 
 # The queues whose first job in line is among the first in all lines: no other has one.
-_HEADS = f"""
-WITH RECURSIVE line (queue) AS ({EVERY_LINE}),
-head (seq) AS MATERIALIZED (
-    SELECT (SELECT seq FROM job WHERE ready = 1 AND queue = line.queue
-            ORDER BY priority DESC, run_at, seq LIMIT 1)
-    FROM line WHERE line.queue IS NOT NULL)
-SELECT job.queue FROM head JOIN job ON job.seq = head.seq
-ORDER BY job.priority DESC, job.run_at, job.seq LIMIT ?
+_FOREMOST = f"""
+SELECT queue.name FROM {HEADS} ORDER BY job.priority DESC, job.run_at, job.seq LIMIT ?
 """
 
 # In each open queue, from each priority to the next lower one: within one, the index is in the
@@ -95,7 +89,7 @@ def _ready(db: Db, given: Mapping[str, object], left: int) -> list[Job]:
         return _walk(db, given, READY, order, left)
     found: list[Job] = []
     lines = -1 if given else left  # a first in line that is filtered out speaks for nobody
-    for (queue,) in db.execute(_HEADS, (lines,)).fetchall():
+    for (queue,) in db.execute(_FOREMOST, (lines,)).fetchall():
         found += _walk(db, {**given, "queue": queue}, READY, order, left)
     return sorted(found, key=lambda job: (-job.priority, job.run_at, job.seq))
 
