@@ -15,7 +15,6 @@ from queuectl.storage import Storage
 from queuectl.wake import Bell, ring_all, ring_idle
 from queuectl.worker import hooks, process, tree, trim, upkeep
 from queuectl.worker.alive import Seat
-from queuectl.worker.flusher import Flusher
 from queuectl.worker.journal import tell
 from queuectl.worker.signals import DRAIN, END, Ear
 
@@ -76,7 +75,7 @@ class Worker:
         self._settings: dict[str, object] = {}
         self._hooked = False
         self._read_settings()
-        self._flusher = Flusher(self._storage.flush, self._complain)
+        self._owed: Callable[[], None] | None = None
 
     def work(self) -> None:
         """Claim, run and record until there is a reason to leave."""
@@ -106,7 +105,7 @@ class Worker:
 
     def leave(self) -> None:
         """Take ourselves off the register."""
-        self._flusher.wait()
+        self._make_safe()
         try:
             self._storage.discharge_worker(self._me.id)
             self._storage.close()
@@ -201,7 +200,7 @@ class Worker:
             outcome = process.run(
                 self._command(job, log_fd),
                 self._ear,
-                lambda text: self._seat.note(f"{text} {job.run} {log_start}"),
+                lambda text: self._started(f"{text} {job.run} {log_start}"),
                 lambda: self._orders(job),
                 lambda what: self._storage.mark_stuck(job, what),
                 trimmer.look,
@@ -213,6 +212,10 @@ class Worker:
         finally:
             os.close(log_fd)
         return Outcome(**{**vars(outcome), "log_start": log_start, "log_end": log_end})
+
+    def _started(self, note: str) -> None:
+        self._seat.note(note)
+        self._make_safe()
 
     def _command(self, job: Job, log_fd: int) -> process.Command:
         shell = os.fsencode(str(self._settings["shell"]))
@@ -276,6 +279,7 @@ class Worker:
 
     def _record(self, job: Job, outcome: Outcome) -> Job | None:
         """Record how a job ended, however long that takes, and claim the next one with it."""
+        self._make_safe()  # of the job before, where this one could not be started
         while True:
             now = now_ms()
             jitter = self._length("backoff-jitter") * random.random()
@@ -300,15 +304,30 @@ class Worker:
         self._trouble = ""
         if more and after is None:
             self._may_not_have()
-        self._flusher.flush(
-            lambda: upkeep.ring(self._place, verdict, opened),
-            sync=self._settings["durability"] == "full",
-        )
+        self._owed = lambda: upkeep.ring(self._place, verdict, opened)
+        if after is None:
+            self._make_safe()
         if not happened:
             tell(self._place, f"job {job.id} run {job.run} was no longer ours: not recorded")
         if outcome.pause_s:
             self._ear.wait(outcome.pause_s)
         return after
+
+    def _make_safe(self) -> None:
+        """Sync what was recorded last, then wake whom it concerns.
+
+        Once the next job has been started, so that the disk works beside it: the sync of a
+        record takes 0.15 to 0.3 ms, as long as a short job.
+        """
+        tell_of_it, self._owed = self._owed, None
+        if tell_of_it is None:
+            return
+        try:
+            if self._settings["durability"] == "full":
+                self._storage.flush()
+        except QueueError as error:
+            self._complain(error)
+        tell_of_it()
 
     def _complain(self, error: QueueError) -> None:
         """Write a trouble down once, not at every try."""
