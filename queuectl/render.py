@@ -8,7 +8,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
     from queuectl.errors import QueueError
     from queuectl.job import Job, Run, Schedule
@@ -267,25 +267,20 @@ def table(
     rows: Sequence[Sequence[str]],
     width: int | None = None,
     *,
+    whole: Container[str] = ("ID",),
     spare: Sequence[str] = (),
     paint: Callable[[str, str], str] = lambda column, cell: cell,
 ) -> str:
     """Lay out a table so that a line fits the terminal; without one nothing is cut.
 
-    The last column is cut first; where that is not enough, the columns in `spare` are left out
-    one by one, then the widest are cut. `paint` colours a cell, given its column's name.
+    The columns in `whole` hold what people type: they are never cut, even where a line then gets
+    too wide. The last column is cut first; where that is not enough, the columns in `spare` are
+    left out one by one, then the widest are cut. `paint` colours a cell, given its column's name.
     """
-    cells = [[one_line(cell) for cell in row] for row in rows]
-    columns = [list(column) for column in zip(head, *cells, strict=True)]
     room = width if width is not None else terminal_width()
-    if room:
-        for name in spare:
-            if not _is_tight(columns, room):
-                break
-            columns = [column for column in columns if column[0] != name]
-    widths = [max(map(cell_width, column)) for column in columns]
-    if room:
-        _shrink(widths, room)
+    cells = [[one_line(_bounded(cell, room)) for cell in row] for row in rows]
+    columns = [list(column) for column in zip(head, *cells, strict=True)]
+    columns, widths = _fitted(columns, room, whole, spare)
     lines: list[str] = []
     for row in zip(*columns, strict=True):
         line = []
@@ -311,6 +306,30 @@ def pause(seconds: float) -> None:
 
 
 LAST_COLUMN = 16  # what the last column should at least have
+LEAST = 4  # a column that would get less than this says nothing
+
+
+def _bounded(cell: str, room: int | None) -> str:
+    """Drop what no terminal of that width shows: a megabyte need not be measured for it."""
+    bound = max(1000, 4 * (room or 0))
+    return cell if not room or len(cell) <= bound else cell[:bound] + "…"
+
+
+def _fitted(
+    columns: list[list[str]], room: int | None, whole: Container[str], spare: Sequence[str]
+) -> tuple[list[list[str]], list[int]]:
+    """Choose the columns that are shown, and how wide each is."""
+    if not room:
+        return columns, [max(map(cell_width, column)) for column in columns]
+    for name in spare:
+        if _is_tight(columns, room):
+            columns = [column for column in columns if column[0] != name]
+    while True:
+        widths = [max(map(cell_width, column)) for column in columns]
+        loose = [n for n, column in enumerate(columns) if column[0] not in whole]
+        if _shrink(widths, loose, room) or not loose:
+            return columns, widths
+        del columns[loose[-1]]
 
 
 def _is_tight(columns: Sequence[Sequence[str]], room: int) -> bool:
@@ -319,16 +338,23 @@ def _is_tight(columns: Sequence[Sequence[str]], room: int) -> bool:
     return sum(others) + 2 * len(others) + min(last, LAST_COLUMN) > room
 
 
-def _shrink(widths: list[int], room: int) -> None:
-    """Take columns' width away until they fit: of the last first, then of the widest."""
+def _shrink(widths: list[int], loose: Sequence[int], room: int) -> bool:
+    """Take width away from the columns in `loose`: of the last first, then of the widest.
+
+    False: they do not fit even so.
+    """
     over = sum(widths) + 2 * (len(widths) - 1) - room
-    if over > 0:
+    if over > 0 and len(widths) - 1 in loose:
         given = min(over, max(0, widths[-1] - LAST_COLUMN))
         widths[-1] -= given
         over -= given
-    while over > 0 and max(widths) > 1:
-        widths[widths.index(max(widths))] -= 1
+    while over > 0:
+        widest = max(loose, key=lambda n: widths[n], default=None)
+        if widest is None or widths[widest] <= LEAST:
+            return False
+        widths[widest] -= 1
         over -= 1
+    return True
 
 
 def terminal_width() -> int | None:
@@ -354,7 +380,12 @@ def cell_width(text: str) -> int:
     from unicodedata import category, east_asian_width
 
     return sum(
-        0 if category(c) in ("Mn", "Me") else 2 if east_asian_width(c) in "WF" else 1 for c in text
+        0  # Korean vowels, too, are drawn into the character before them
+        if category(c) in ("Mn", "Me") or "\u1160" <= c <= "\u11ff" or "\ud7b0" <= c <= "\ud7ff"
+        else 2
+        if east_asian_width(c) in "WF"
+        else 1
+        for c in text
     )
 
 
@@ -368,6 +399,18 @@ def cut(text: str, width: int) -> str:
     while cell_width(kept) > width - 1 and kept:
         kept = kept[:-1]
     return kept + "…"
+
+
+def beginning(text: str, width: int) -> str:
+    """Make a long text harmless and cut it, and say how many bytes of it are not shown."""
+    if len(text) <= width and cell_width(one_line(text)) <= width:
+        return one_line(text)
+    kept = min(len(text), width)
+    while True:
+        missing = f"… ({len(text[kept:].encode('utf-8', 'replace')):,} bytes more)"
+        if not kept or cell_width(shown := one_line(text[:kept]) + missing) <= width:
+            return shown if kept else missing
+        kept -= 1
 
 
 def one_line(text: str) -> str:

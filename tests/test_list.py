@@ -127,11 +127,38 @@ class WidthTest(QueueTest):
             with self.subTest(columns):
                 self.assertEqual(shown.count("\n"), 5)
                 widths = [render.cell_width(line) for line in shown.splitlines()]
-                if columns >= 10:
-                    self.assertLessEqual(max(widths), columns)
-                if columns >= 40:
+                self.assertIn("i" * 64 + "\n" if columns < 64 else "i" * 64, shown)
+                self.assertLessEqual(max(widths), max(columns, 64))
+                if columns < 64:  # the id alone is too wide
+                    self.assertEqual(sum(width > columns for width in widths), 1)
+                if columns >= 80:
                     self.assertIn("…", shown)
-                    self.assertIn("COMMAND", shown)
+                    self.assertIn("COMM", shown)
+
+    def test_ids_are_shown_whole_wherever_they_are_shown(self) -> None:
+        dies, runs = "d" * 64, "r" * 64
+        gate = self.box.gate("gate")
+        self.box.enqueue("exit 3", "--id", dies, "--max-retries", "0", "--priority", "9")
+        self.box.enqueue(f"cat {gate}", "--id", runs, "--priority", "8")
+        self.box.ok("worker", "start")
+        self.addCleanup(gate.open)
+        self.box.wait_state(runs, "processing")
+        for words, wanted, rows in (
+            (("list",), (dies, runs), 7),
+            (("list", "--fields", "command,id"), (dies, runs), 7),
+            (("dlq", "list"), (dies,), 2),
+            (("worker", "list"), (runs,), 2),
+            (("status",), (runs,), 9),
+            (("show", runs), (runs,), None),
+        ):
+            for columns in (200, 80, 20):
+                shown = on_terminal(self.box, columns, *words, "--color", "never")
+                with self.subTest(words=words, columns=columns):
+                    for job in wanted:
+                        self.assertRegex(shown, rf"(?m)(^| ){job}( |$)")
+                    if rows:
+                        self.assertGreaterEqual(shown.count("\n"), rows)
+                        self.assertLessEqual(shown.count("\n"), rows + 2)
 
     def test_a_pipe_gets_everything(self) -> None:
         shown = self.box.ok("list").out

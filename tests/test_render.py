@@ -44,6 +44,39 @@ class TableTest(unittest.TestCase):
         text = render.table(("ID", "COMMAND"), [("1", "x" * 50)])
         self.assertIn("x" * 50, text)
 
+    def test_what_people_type_is_never_cut(self) -> None:
+        head, rows = ("ID", "STATE", "COMMAND"), [("1" * 30, "pending", "x" * 50), ("2", "d", "y")]
+        lines = render.table(head, rows, width=60).split("\n")
+        self.assertEqual(lines[1], "1" * 30 + "  pending  " + "x" * 18 + "…")
+        lines = render.table(head, rows, width=45).split("\n")
+        self.assertEqual(lines[1], "1" * 30 + "  pend…  xxxxx…")
+        lines = render.table(head, rows, width=38).split("\n")
+        self.assertEqual(lines[1:], ["1" * 30 + "  pendi…", "2" + " " * 31 + "d"])
+        self.assertEqual(render.table(head, rows, width=5), "ID\n" + "1" * 30 + "\n2")
+        lines = render.table(head, rows, width=12, whole=("COMMAND",)).split("\n")
+        self.assertEqual(lines, ["COMMAND", "x" * 50, "y"])
+
+    def test_a_narrow_terminal_does_without_the_spare_ones(self) -> None:
+        head, row = ("ID", "RUNS", "QUEUE", "COMMAND"), ("1", "1/4", "default", "x" * 16)
+        spare = ("RUNS", "QUEUE")
+        for width, wanted in ((35, list(head)), (34, ["ID", "QUEUE", "COMMAND"])):
+            shown = render.table(head, [row], width, spare=spare)
+            self.assertEqual(shown.split("\n")[0].split(), wanted)
+            self.assertNotIn("…", shown)
+
+    def test_a_megabyte_is_not_measured(self) -> None:
+        measured = 0
+
+        def count(text: str) -> int:
+            nonlocal measured
+            measured += len(text)
+            return len(text)
+
+        with mock.patch.object(render, "cell_width", count):
+            shown = render.table(("ID", "COMMAND"), [("1", "x" * 10**6)], width=80)
+        self.assertEqual(shown.split("\n")[1], "1   " + "x" * 75 + "…")
+        self.assertLess(measured, 20_000)
+
     def test_a_cell_cannot_break_a_line(self) -> None:
         text = render.table(("A", "B"), [("x\ny", "\x1b[2J\r")])
         self.assertEqual(text.count("\n"), 1)
@@ -56,6 +89,25 @@ class TableTest(unittest.TestCase):
         ):  # fmt: skip
             with self.subTest(text[:9]):
                 self.assertEqual(render.cut(text, width), wanted)
+
+    def test_a_long_text_says_how_much_is_missing(self) -> None:
+        for text, wanted in (
+            ("x" * 30, "x" * 30),
+            ("x" * 131, "x" * 12 + "… (119 bytes more)"),
+            ("x" * 131_000, "x" * 8 + "… (130,992 bytes more)"),
+            ("日" * 40, "日" * 6 + "… (102 bytes more)"),
+            ("\x1b" * 31, "\\x1b" * 3 + "… (28 bytes more)"),
+        ):
+            with self.subTest(text[:3], length=len(text)):
+                self.assertEqual(render.beginning(text, 30), wanted)
+
+    def test_wide_and_combining_characters(self) -> None:
+        for text, wanted in (
+            ("abc", 3), ("日本", 4), ("😀", 2), ("e\u0301", 1), ("ｶﾅ", 2), ("❤\ufe0f", 1),
+            ("\u1112\u1161\u11ab\u1100\u1173\u11af", 4), ("한글", 4), ("ไทย", 3),
+        ):  # fmt: skip
+            with self.subTest(text):
+                self.assertEqual(render.cell_width(text), wanted)
 
 
 class WordsTest(unittest.TestCase):

@@ -94,8 +94,11 @@ class ShowTest(QueueTest):
         for columns in (80, 132):
             told = on_terminal(self.box, columns, "show", job, "--color", "never")
             lines = told.splitlines()
-            wide = [line for line in lines if not line.startswith("command")]
+            (command,) = (line for line in lines if line.startswith("command"))
+            wide = [line for line in lines if line != command]
             self.assertLessEqual(max(map(render.cell_width, wide)), columns)
+            self.assertLessEqual(len(command), 3 * columns)
+            self.assertRegex(command, r"x… \(\d,\d\d\d bytes more\)$")
             self.assertIn("and 4 earlier runs", told)
             self.assertGreaterEqual(sum(line.startswith("  | ") for line in lines), 3)
         self.assertTrue(on_terminal(self.box, 20, "show", job))

@@ -20,6 +20,7 @@ examples:
   queuectl config get backoff-base
   queuectl config unset max-retries
 """
+HEAD = ("KEY", "VALUE", "SOURCE", "WHAT IT DOES")
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -86,7 +87,7 @@ def list_all(queue: Queue, talk: Talk) -> int:
             (str(entry["key"]), str(entry["value"]), str(entry["source"]), config.SETTINGS[key][2])
             for key, entry in zip(config.SETTINGS, entries, strict=True)
         ]
-        talk.answer(table(("KEY", "VALUE", "SOURCE", "WHAT IT DOES"), rows))
+        talk.answer(table(HEAD, rows, whole=("KEY",), spare=("SOURCE",)))
     return 0
 
 

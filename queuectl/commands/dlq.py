@@ -6,7 +6,7 @@ from queuectl import logs, spec, values
 from queuectl.commands.parsing import add_actions, add_ids, each, option
 from queuectl.commands.prune import prune_named, prune_selected
 from queuectl.errors import NotFound, UsageError
-from queuectl.render import job_json, moment, table
+from queuectl.render import cut, job_json, moment, one_line, table, terminal_width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ examples:
 """
 GROUP_HEAD = ("GROUP", "COUNT", "EXIT", "COMMAND", "LAST LINE")
 HEAD = ("ID", "QUEUE", "RUNS", "DIED", "EXIT", "COMMAND", "LAST LINE")
-COMMAND_WIDTH = 40
+SPARE = ("QUEUE", "RUNS", "DIED")  # what a narrow terminal does without, in this order
+COMMAND_WIDTH = 40  # on a terminal, so that the last line has room beside it
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -79,7 +80,7 @@ def list_dead(queue: Queue, talk: Talk, *, queue_name: str | None, group: bool) 
         for job in jobs:
             talk.answer(job.id)
     elif jobs:
-        talk.answer(table(HEAD, [_row(queue, job, now) for job in jobs]))
+        talk.answer(table(HEAD, [_row(queue, job, now) for job in jobs], spare=SPARE))
     else:
         talk.tip("The dead letter queue is empty.")
     return 0
@@ -103,7 +104,7 @@ def _list_groups(queue: Queue, talk: Talk, queue_name: str | None) -> int:
             )
             for cause in causes
         ]
-        talk.answer(table(GROUP_HEAD, rows))
+        talk.answer(table(GROUP_HEAD, rows, whole=("GROUP",)))
     else:
         talk.tip("The dead letter queue is empty.")
     return 0
@@ -177,7 +178,7 @@ def _members(queue: Queue, group: str, queue_name: str | None) -> list[str]:
 
 
 def _cut(command: str) -> str:
-    return command if len(command) <= COMMAND_WIDTH else command[:COMMAND_WIDTH] + "…"
+    return cut(one_line(command[:1000]), COMMAND_WIDTH) if terminal_width() else command
 
 
 def _row(queue: Queue, job: Job, now: int) -> tuple[str, ...]:

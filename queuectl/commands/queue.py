@@ -11,7 +11,7 @@ from queuectl.render import table
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from queuectl.api import Queue
     from queuectl.render import Talk
@@ -26,6 +26,7 @@ examples:
   queuectl queue pause build
 """
 HEAD = ("QUEUE", "STATE", "CONCURRENCY", "RATE", "WAITING", "RUNNING", "DEAD")
+SPARE = ("DEAD", "RATE")  # what a narrow terminal does without, in this order
 MAX_SLOTS = 10_000
 
 
@@ -74,7 +75,7 @@ def list_queues(queue: Queue, talk: Talk) -> int:
         for each in found:
             talk.answer(str(each["name"]))
     elif found:
-        talk.answer(table(HEAD, [_row(each) for each in found]))
+        talk.answer(_table(found))
     else:
         talk.tip("No queues yet: the first job makes one.")
     return 0
@@ -144,8 +145,12 @@ def _tell(queue: Queue, talk: Talk, names: list[str]) -> int:
         for name in names:
             talk.answer(name)
     elif rows:
-        talk.answer(table(HEAD, [_row(found) for found in rows]))
+        talk.answer(_table(rows))
     return 0
+
+
+def _table(found: Iterable[Mapping[str, object]]) -> str:
+    return table(HEAD, [_row(each) for each in found], whole=("QUEUE",), spare=SPARE)
 
 
 def _row(found: Mapping[str, object]) -> tuple[str, ...]:

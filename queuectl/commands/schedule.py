@@ -9,6 +9,7 @@ from queuectl.commands import enqueue
 from queuectl.commands.parsing import Intermixed, add_actions, each, option
 from queuectl.errors import UsageError
 from queuectl.render import (
+    beginning,
     job_json,
     length,
     local_stamp,
@@ -18,6 +19,7 @@ from queuectl.render import (
     schedule_json,
     stamp,
     table,
+    terminal_width,
 )
 
 TYPE_CHECKING = False
@@ -42,6 +44,7 @@ examples:
   queuectl schedule pause nightly
 """
 HEAD = ("NAME", "WHEN", "ZONE", "STATE", "LAST", "NEXT", "QUEUE", "COMMAND")
+SPARE = ("QUEUE", "ZONE", "LAST", "STATE")  # what a narrow terminal does without, in this order
 TYPED = "queuectl schedule add NAME --cron …"
 MAX_PREVIEW = 10_000
 
@@ -166,7 +169,8 @@ def list_schedules(queue: Queue, talk: Talk) -> int:
         for schedule in found:
             talk.answer(schedule.name)
     elif found:
-        talk.answer(table(HEAD, [_row(schedule, now) for schedule in found]))
+        rows = [_row(schedule, now) for schedule in found]
+        talk.answer(table(HEAD, rows, whole=("NAME",), spare=SPARE))
     else:
         talk.tip('No schedules. Add one: queuectl schedule add NAME --cron "0 3 * * *" "make"')
     return 0
@@ -192,9 +196,13 @@ def show(queue: Queue, talk: Talk, *, name: str) -> int:
         "directory": os.fsdecode(schedule.cwd),
         "last": local_stamp(schedule.last_at, schedule.tz) if schedule.last_at else None,
     }
+    width = terminal_width()
     for key, value in told.items():
         if value:
-            talk.answer(f"{key:<12} {one_line(str(value))}")
+            text = one_line(str(value))
+            if width and key in ("command", "label"):
+                text = beginning(str(value), max(8, 3 * width - 13))
+            talk.answer(f"{key:<12} {text}")
     for instant in next_ticks(schedule):
         talk.answer(f"{'next':<12} {local_stamp(instant, schedule.tz)}")
     return 0

@@ -8,6 +8,8 @@ import os
 from queuectl import logs
 from queuectl.errors import QueueError
 from queuectl.render import (
+    beginning,
+    cell_width,
     cut,
     job_json,
     length,
@@ -37,7 +39,8 @@ LAST_LINES = 10
 LEAST_LINES = 3  # of output, however low the terminal is
 LAST_BYTES = 4096
 LAST_RUNS = 8
-COMMAND_LINES = 3  # of a long command, on a terminal
+FACT_LINES = 3  # of a long command, label or reason, on a terminal
+UNCUT = ("id", "unique", "schedule", "after", "directory", "log")  # what people type or paste
 HEAD = ("RUN", "STARTED", "OUTCOME", "LENGTH", "CPU", "MEMORY", "LEFT", "END")
 SPARE = ("STARTED", "LEFT", "CPU")
 
@@ -60,7 +63,8 @@ def run(queue: Queue, talk: Talk, *, id: str) -> int:
     told = _told(queue, talk, job, runs)
     output = _output(queue, job)
     if height := terminal_height():
-        output = output[-max(LEAST_LINES, height - len(told) - 1) :]
+        taken = sum(_height(line) for line in told)
+        output = output[-max(LEAST_LINES, height - taken - 1) :]
     for line in (*told, *(_fitted(f"  | {line}") for line in output)):
         talk.answer(line)
     return 0
@@ -73,8 +77,8 @@ def _told(queue: Queue, talk: Talk, job: Job, runs: list[Run]) -> list[str]:
     for name, value in _facts(queue, job):
         if value:
             shown = one_line(value)
-            if width:
-                shown = cut(shown, max(8, width * (COMMAND_LINES if name == "command" else 1) - 13))
+            if width and name not in UNCUT:
+                shown = beginning(value, max(8, width * FACT_LINES - 13))
             if name == "state":
                 shown = talk.paint(shown, job.state)
             lines.append(f"{name:<12} {shown}")
@@ -145,6 +149,11 @@ def _output(queue: Queue, job: Job) -> list[str]:
     except (OSError, QueueError):
         return []
     return [one_line(line) for line in text.removesuffix("\n").split("\n")] if text else []
+
+
+def _height(line: str) -> int:
+    """Count the lines of the terminal that a line takes."""
+    return max(1, -(-cell_width(line) // (terminal_width() or 1)))
 
 
 def _fitted(line: str) -> str:

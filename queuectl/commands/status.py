@@ -87,14 +87,16 @@ def lines(talk: Talk, status: Status) -> list[str]:
     told.append(f"workers: {len(status.workers)} ({busy} busy)")
     now = spec.now_ms()
     for worker in status.workers:
+        head = f"  pid {worker.pid}  {worker.state:<8}  "
         if worker.job:
+            head += f"job {worker.job.id} "
             since = length((now - (worker.job.started_at or now)) / 1000)
-            doing = f"job {worker.job.id} for {since}: {worker.job.command}"
+            doing = f"for {since}: {worker.job.command}"
         else:
             doing = f"for {','.join(worker.queues)}" if worker.queues else "for all queues"
-        line = f"  pid {worker.pid}  {worker.state:<8}  {one_line(doing)}"
         width = terminal_width()
-        told.append(cut(line, width) if width else line)
+        line = head + one_line(doing)
+        told.append(cut(line, max(width, len(head) + 1)) if width else line)
     if status.paused:
         told.append(f"paused: {', '.join(status.paused)}")
     if status.oldest_wait_s is not None:

@@ -22,7 +22,8 @@ examples:
   queuectl worker stop                       running jobs finish first
   queuectl worker list
 """
-HEAD = ("PID", "STATE", "QUEUES", "SINCE", "JOB")
+HEAD = ("PID", "STATE", "QUEUES", "SINCE", "JOB", "COMMAND")
+SPARE = ("QUEUES", "SINCE")  # what a narrow terminal does without, in this order
 MAX_WORKERS = 1000
 
 
@@ -180,11 +181,12 @@ def list_workers(queue: Queue, talk: Talk) -> int:
                 worker.state,
                 ",".join(worker.queues) or "all",
                 moment(worker.job.started_at if worker.job else worker.started_at, now),
-                f"{worker.job.id}: {worker.job.command}" if worker.job else "-",
+                worker.job.id if worker.job else "-",
+                worker.job.command if worker.job else "-",
             )
             for worker in workers
         ]
-        talk.answer(table(HEAD, rows))
+        talk.answer(table(HEAD, rows, whole=("PID", "JOB"), spare=SPARE))
     else:
         talk.tip("No workers are running. Start one: queuectl worker start")
     return 0
