@@ -151,9 +151,13 @@ class Sandbox:
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        shutil.rmtree(self.dir, ignore_errors=True)
+        self.remove()
         if left:
             raise AssertionError(f"processes were left behind: {left}")
+
+    def remove(self) -> None:
+        """Remove the directory and all that is in it."""
+        shutil.rmtree(self.dir, ignore_errors=True)
 
 
 class Gate:

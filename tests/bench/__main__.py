@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 from tests.bench import lab, run, scale, storm, wal
 from tests.bench.figure import Figure
@@ -30,21 +31,27 @@ FIGURES: dict[str, Callable[[Size], list[Figure]]] = {
 }
 
 
+SLOW_CREATE_US = 60  # three times what it takes where nothing was deleted
+
+
 def main() -> int:
     """Measure and print; the exit status only says whether everything could be measured."""
     options = _parser().parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
-    if options.dir:
-        tempfile.tempdir = os.path.realpath(options.dir)
     lab.scrub_environment()
-    if options.wal_minutes:
-        return wal.watch(options.wal_minutes)
+    with lab.site(options.dir and os.path.realpath(options.dir)):
+        return wal.watch(options.wal_minutes) if options.wal_minutes else _measure(options)
+
+
+def _measure(options: argparse.Namespace) -> int:
+    create_us = lab.create_us()
     began = time.monotonic()
     figures: list[Figure] = []
     for name in options.only or FIGURES:
         print(f"{name} …", file=sys.stderr, flush=True)
         figures += _measured(name, QUICK if options.quick else FULL)
-    machine = _machine() | {"took_s": round(time.monotonic() - began, 1)}
+    machine = _machine() | {"create_us": round(create_us)}
+    machine["took_s"] = round(time.monotonic() - began, 1)
     if options.json:
         print(json.dumps({"machine": machine, "figures": [f.as_json() for f in figures]}))
     else:
@@ -75,7 +82,7 @@ def _measured(name: str, size: Size) -> list[Figure]:
         return [Figure(name, FIGURES[name].__doc__ or "", missing=f"failed: {error!r}")]
 
 
-def _machine() -> dict[str, object]:
+def _machine() -> dict[str, Any]:
     return {
         "cpus": os.cpu_count(),
         "load": os.getloadavg()[0],
@@ -86,10 +93,12 @@ def _machine() -> dict[str, object]:
     }
 
 
-def _print(machine: dict[str, object], figures: list[Figure]) -> None:
+def _print(machine: dict[str, Any], figures: list[Figure]) -> None:
     print(" ".join(f"{key}={value}" for key, value in machine.items()))
     if machine["busy"]:
         print("The machine does more than it has processors for: compare ratios, trust no more.")
+    if machine["create_us"] > SLOW_CREATE_US:
+        print("Creating files is slow here (many were deleted just now?): try another --dir.")
     print(f"{'figure':<18} {'median':>9} {'middle half':>16} {'bar':>8}  met  what")
     for figure in figures:
         if figure.missing:
