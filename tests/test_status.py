@@ -12,8 +12,10 @@ import sqlite3
 import struct
 import termios
 import unittest
+from unittest import mock
 
-from tests.support import QueueTest, wait_for
+from queuectl.commands import status
+from tests.support import LINUX, QueueTest, wait_for
 
 STATES = ["pending", "processing", "completed", "failed", "dead", "cancelled"]
 
@@ -157,13 +159,13 @@ class CheckTest(QueueTest):
 
 
 class WatchTest(QueueTest):
-    def watch(self, *words: str) -> tuple[int, int]:
+    def watch(self, shell: tuple[str, ...] = ()) -> tuple[int, int]:
         """Start `status --watch` on a terminal of 40 columns; give its pid and the terminal."""
         pid, screen = pty.fork()
         if pid == 0:
             os.chdir(self.box.dir)
-            command = self.box.command("status", "--watch", "0.05", *words)
-            os.execve(command[0], command, {**self.box.env, "TERM": "xterm", "NO_COLOR": "1"})
+            command = [*shell, *self.box.command("status", "--watch", "0.05")]
+            os.execvpe(command[0], command, {**self.box.env, "TERM": "xterm", "NO_COLOR": "1"})
         fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("4H", 8, 40, 0, 0))
         return pid, screen
 
@@ -197,15 +199,36 @@ class WatchTest(QueueTest):
             else:
                 os.kill(pid, ending)  # type: ignore[arg-type]
             seen += self.rest(screen)
-            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             with self.subTest(ending):
-                self.assertEqual(status, 130 if ending == "^C" else 128 + ending)  # type: ignore[operator]
+                self.assertEqual(code, 130 if ending == "^C" else 128 + ending)  # type: ignore[operator]
                 self.assertNotIn(b"Traceback", seen)
                 self.assertEqual(seen.count(b"\x1b[?1049h"), 1)
                 self.assertEqual(seen.count(b"\x1b[?25l"), 1)
                 self.assertIn(b"\x1b[?25h\x1b[?1049l", seen[seen.rindex(b"pending") :])
                 self.assertNotIn(b"\x1b[2J", seen)  # clearing is what flickers
                 self.assertEqual(modes[3] & termios.ECHO, termios.ECHO)
+
+    @unittest.skipUnless(LINUX, "no sigtimedwait")
+    def test_it_stops_with_the_old_screen_in_view_and_goes_on(self) -> None:
+        self.box.ok("list")
+        pid, screen = self.watch(shell=("sh", "-mc", '"$@"; echo stopped; fg', "sh"))
+        self.read_until(screen, b"pending: 0")
+        os.write(screen, b"\x1a")
+        seen = self.read_until(screen, b"stopped\r\n")
+        self.assertIn(b"\x1b[?25h\x1b[?1049l", seen)
+        seen = self.read_until(screen, b"pending: 0", seen[seen.rindex(b"stopped") :])
+        self.assertIn(b"\x1b[?1049h\x1b[?25l", seen)
+        os.write(screen, b"\x03")
+        self.assertIn(b"\x1b[?25h\x1b[?1049l", self.rest(screen))
+        os.waitpid(pid, 0)
+
+    def test_lines_that_the_terminal_breaks_are_counted(self) -> None:
+        told = ["a" * 81, "b", "c"]
+        for lines, wanted in ((5, told), (4, told), (3, told[:2]), (2, told[:1]), (1, [])):
+            size = os.terminal_size((80, lines))
+            with self.subTest(lines), mock.patch("os.get_terminal_size", return_value=size):
+                self.assertEqual(status._fitting(told), wanted)
 
     def test_a_frame_fits_the_terminal(self) -> None:
         self.box.ok("worker", "start", "--count", "4")

@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from queuectl import spec, values
 from queuectl.commands.parsing import option
 from queuectl.errors import UsageError
-from queuectl.render import cut, length, one_line, pause, terminal_height, terminal_width
+from queuectl.render import (
+    cell_width,
+    cut,
+    length,
+    one_line,
+    pause,
+    terminal_height,
+    terminal_width,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +34,8 @@ examples:
   queuectl status --json | jq .jobs.dead
   queuectl status --check --max-age 10m     for monitoring: exit 1 if something is wrong
 """
+_TAKE = "\x1b[?1049h\x1b[?25l"  # a screen of our own, without a cursor
+_GIVE = "\x1b[?25h\x1b[?1049l"
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -120,20 +130,33 @@ def _watch(queue: Queue, talk: Talk, every_s: float) -> None:
                 _draw(lines(talk, status), every_s)
             else:
                 talk.answer("\n".join([*lines(talk, status), ""]), flush=True)
-            pause(every_s)
+            if drawn:
+                _sleep(every_s)
+            else:
+                pause(every_s)
+
+
+def _sleep(seconds: float) -> None:
+    """Wait until it is time for the next frame; on Ctrl-Z, stop with the old screen in view."""
+    from queuectl.worker.signals import stop_here, stop_wanted
+
+    if stop_wanted(seconds):
+        _write(_GIVE)
+        stop_here()
+        _write(_TAKE)
 
 
 @contextmanager
 def _screen() -> Iterator[None]:
     """Take a screen of our own, without a cursor; give the old one back, however this ends."""
-    from queuectl.worker.signals import ending_softly
+    from queuectl.worker.signals import ending_softly, holding_stops
 
-    with ending_softly():
+    with ending_softly(), holding_stops():
         try:
-            _write("\x1b[?1049h\x1b[?25l")
+            _write(_TAKE)
             yield
         finally:
-            _write("\x1b[?25h\x1b[?1049l")
+            _write(_GIVE)
 
 
 @contextmanager
@@ -144,8 +167,20 @@ def _no_screen() -> Iterator[None]:
 def _draw(told: list[str], every_s: float) -> None:
     """Write over what is there, line by line: nothing is cleared first, so nothing flickers."""
     head = f"queuectl, every {length(every_s)}; Ctrl-C ends"
-    shown = [head, "", *told][: terminal_height() or None]
+    shown = _fitting([head, "", *told])
     _write("\x1b[H" + "\r\n".join(f"{line}\x1b[K" for line in shown) + "\x1b[J")
+
+
+def _fitting(told: list[str]) -> list[str]:
+    """Give the lines for which the terminal is high enough; a long id makes two of one."""
+    room, width = terminal_height() or 24, terminal_width() or 80
+    shown = []
+    for line in told:
+        room -= max(1, -(-cell_width(line) // width))
+        if room < 0:
+            break
+        shown.append(line)
+    return shown
 
 
 def _write(text: str) -> None:

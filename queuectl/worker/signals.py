@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
+import time
 from contextlib import contextmanager
 
 TYPE_CHECKING = False
@@ -109,3 +111,28 @@ def ending_softly() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def holding_stops() -> Iterator[None]:
+    """Keep the terminal's stop (Ctrl-Z) back: `stop_wanted` takes it when it is convenient."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def stop_wanted(seconds: float) -> bool:
+    """Wait for a stop that is held back, so many seconds; say whether it came."""
+    if sys.platform == "darwin":  # which has no sigtimedwait: Ctrl-Z does nothing there
+        time.sleep(seconds)
+        return False
+    return signal.sigtimedwait({signal.SIGTSTP}, seconds) is not None
+
+
+def stop_here() -> None:
+    """Stop as everything stops on Ctrl-Z; return when somebody has said `fg`."""
+    os.kill(os.getpid(), signal.SIGTSTP)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTSTP})  # here
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
