@@ -18,7 +18,8 @@ from queuectl.render import Talk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from types import ModuleType
     from typing import NoReturn
 
 COMMANDS = {
@@ -48,6 +49,7 @@ COMMANDS = {
     "help": "explain a command",
 }
 _WITH_VALUE = ("--db", "--color")
+_ABOUT_ALL = frozenset(("-h", "--help", "-V", "--version"))  # where they stand before a command
 
 
 def entry() -> NoReturn:
@@ -100,11 +102,14 @@ def _run(words: list[str]) -> int:
 
 def _dispatch(words: list[str]) -> int:
     ours, exact = _before_dashes(words)
-    name = _command_word(ours)
-    if name is None and not {"-h", "--help", "-V", "--version"} & set(ours):
+    at = next(_plain_words(ours), len(ours))
+    if _ABOUT_ALL.intersection(ours[:at]):
+        top_parser().parse_args(ours)  # argparse prints the page and leaves
+    if at == len(ours):
         print(short_help())
         return 2
-    values = vars(_parse(name, ours, exact))
+    # Flags that work everywhere work before the command, too: they are its own.
+    values = vars(_parse(ours[at], ours[:at] + ours[at + 1 :], exact))
     for known in ("json", "quiet", "verbose"):
         values.setdefault(known, False)
     talk = Talk(
@@ -115,8 +120,7 @@ def _dispatch(words: list[str]) -> int:
     )
     db = values.pop("db", None)
     run = values.pop("run")
-    for key in ("command_word", "action_word"):
-        values.pop(key, None)
+    values.pop("action_word", None)
     if values.pop("about_commands", False):  # no queue, but what this file alone can build
         return int(run(parsers, talk, **values))
     from queuectl.api import Queue
@@ -124,20 +128,19 @@ def _dispatch(words: list[str]) -> int:
     return int(run(Queue(db), talk, **values))
 
 
-def _parse(name: str | None, ours: list[str], exact: list[str] | None) -> argparse.Namespace:
-    parser = build_parser(name)
-    module = parser.get_default("module")
+def _parse(name: str, ours: list[str], exact: list[str] | None) -> argparse.Namespace:
+    module = _module(name)
     takes_exact = getattr(module, "TAKES_EXACT", False)
     if isinstance(takes_exact, str):  # only that action does
-        takes_exact = takes_exact in _plain_words(ours)[1:2]
+        takes_exact = takes_exact == next((ours[at] for at in _plain_words(ours)), None)
     if exact is not None and not takes_exact:
         ours = [*ours, "--", *exact]
-    values, unknown = parser.parse_known_args(ours)
+    values, unknown = build_parser(name).parse_known_args(ours)
     if unknown:
         explain = getattr(module, "explain_unknown", lambda *_: None)
         typed = [word for word in ours if word in {*unknown, *getattr(values, "words", ())}]
         raise UsageError(*(explain(unknown, typed) or _unknown(unknown[0], values.flags)))
-    del values.module, values.flags
+    del values.flags
     if takes_exact:
         values.exact = exact
     return values
@@ -152,34 +155,43 @@ def _unknown(word: str, flags: list[str]) -> tuple[str, str]:
 
 
 def parsers(*names: str) -> dict[str, argparse.ArgumentParser]:
-    """Build the parser of each of these commands, or of all. Raises UsageError."""
-    return {name: build_parser(name) for name in names or COMMANDS}
+    """Build the parser of each of these commands, or of all; "" is what stands above them.
+
+    Raises UsageError.
+    """
+    wanted = names or ("", *COMMANDS)
+    return {name: build_parser(name) if name else top_parser() for name in wanted}
 
 
-def build_parser(name: str | None) -> argparse.ArgumentParser:
-    """Build the parser for one command (or, without a name, for none)."""
+def build_parser(name: str) -> argparse.ArgumentParser:
+    """Build the parser of one command. Raises UsageError where there is no such command."""
+    module = _module(name)
+    parser = Parser(f"queuectl {name}", description=COMMANDS[name], allow_abbrev=False)
+    parser.examples = module.EXAMPLES
+    module.arguments(parser)
+    add_globals(parser)
+    return parser
+
+
+def top_parser() -> argparse.ArgumentParser:
+    """Build the parser of what stands without a command."""
     parser = Parser("queuectl", add_help=False, allow_abbrev=False)
     parser.add_argument("-V", "--version", action="version", version=f"queuectl {__version__}")
     unseen = argparse.SUPPRESS
     parser.add_argument("-h", "--help", action=_ShortHelp, nargs=0, dest=unseen, default=unseen)
     add_globals(parser)
-    parser.set_defaults(module=None)
-    if name is not None:
-        if name not in COMMANDS:
-            from queuectl.values import nearest
-
-            raise UsageError(
-                f"there is no command {name!r}",
-                nearest(name, list(COMMANDS)) or "To see them: queuectl --help",
-            )
-        module = import_module(f"queuectl.commands.{name}")
-        commands = parser.add_subparsers(dest="command_word", parser_class=Parser, prog=parser.prog)
-        command = commands.add_parser(name, description=COMMANDS[name], allow_abbrev=False)
-        command.examples = module.EXAMPLES
-        module.arguments(command)
-        add_globals(command)
-        parser.set_defaults(module=module)
     return parser
+
+
+def _module(name: str) -> ModuleType:
+    if name in COMMANDS:
+        return import_module(f"queuectl.commands.{name}")
+    from queuectl.values import nearest
+
+    raise UsageError(
+        f"there is no command {name!r}",
+        nearest(name, list(COMMANDS)) or "To see them: queuectl --help",
+    )
 
 
 class _ShortHelp(argparse.Action):
@@ -209,25 +221,21 @@ def _before_dashes(words: list[str]) -> tuple[list[str], list[str] | None]:
     return words[:at], words[at + 1 :]
 
 
-def _command_word(words: list[str]) -> str | None:
-    return next(iter(_plain_words(words)), None)
-
-
-def _plain_words(words: list[str]) -> list[str]:
-    """List the words that are no flags, nor the value of a flag that stands everywhere."""
-    found, skip = [], False
-    for word in words:
+def _plain_words(words: list[str]) -> Iterator[int]:
+    """Find the words that are no flags, nor the value of a flag that stands everywhere."""
+    skip = False
+    for at, word in enumerate(words):
         if skip:
             skip = False
         elif word in _WITH_VALUE:
             skip = True
         elif not word.startswith("-"):
-            found.append(word)
-    return found
+            yield at
 
 
 def _where(words: list[str]) -> str:
-    name = _command_word(_before_dashes(words)[0])
+    ours = _before_dashes(words)[0]
+    name = next((ours[at] for at in _plain_words(ours)), None)
     return f"queuectl {name}" if name in COMMANDS else "queuectl"
 
 

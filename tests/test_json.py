@@ -70,13 +70,9 @@ def answers() -> dict[str, tuple[str, str]]:
 
 def actions(name: str) -> list[str]:
     """List a command and its second words as they are typed."""
-    parser: argparse.ArgumentParser = build_parser(name)
-    for word in (name, ""):
-        inner = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
-        if word and inner:
-            parser = inner[0].choices[word]
-        elif inner:
-            return [f"{name} {action}" for action in inner[0].choices]
+    for action in build_parser(name)._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return [f"{name} {word}" for word in action.choices]
     return [name]
 
 

@@ -51,7 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(
     parsers: Callable[..., Mapping[str, argparse.ArgumentParser]], talk: Talk, *, shell: str
 ) -> int:
-    """Print the script. `parsers` gives each command's, with the top one around it."""
+    """Print the script. `parsers` gives each command's, and the top one as ""."""
     if talk.as_json:
         raise UsageError("completion has no --json: its answer is a script")
     talk.answer(_SHELLS[shell](_spots(parsers())).rstrip("\n"))
@@ -60,12 +60,12 @@ def run(
 
 def _spots(parsers: Mapping[str, argparse.ArgumentParser]) -> dict[str, Spot]:
     """Read the parsers: the words that were typed so far, and what may come then."""
-    tops = list(parsers.values())
-    summaries = {name: _inner(top)[name].description or "" for name, top in parsers.items()}
-    spots = {"": Spot(summaries, _flags(tops[0], ""), NOTHING)}
-    for name, top in parsers.items():
-        spots.update(_below(_inner(top)[name], name))
-    topics = " ".join(parsers)
+    commands = {name: parser for name, parser in parsers.items() if name}
+    summaries = {name: parser.description or "" for name, parser in commands.items()}
+    spots = {"": Spot(summaries, _flags(parsers[""], ""), NOTHING)}
+    for name, parser in commands.items():
+        spots.update(_below(parser, name))
+    topics = " ".join(commands)
     return spots | {"help": Spot({}, spots["help"].flags, topics)}
 
 

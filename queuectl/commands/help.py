@@ -27,6 +27,6 @@ def run(
     parsers: Callable[..., Mapping[str, ArgumentParser]], talk: Talk, *, topic: list[str]
 ) -> int:
     """Print the page of a command, or without one the short help; argparse then leaves."""
-    name = topic[0] if topic else "help"
-    parsers(name)[name].parse_args([*topic, "--help"])
+    name = topic[0] if topic else ""
+    parsers(name)[name].parse_args([*topic[1:], "--help"])
     return 0
