@@ -138,7 +138,9 @@ class WidthTest(QueueTest):
     def test_ids_are_shown_whole_wherever_they_are_shown(self) -> None:
         dies, runs = "d" * 64, "r" * 64
         gate = self.box.gate("gate")
-        self.box.enqueue("exit 3", "--id", dies, "--max-retries", "0", "--priority", "9")
+        self.box.enqueue(
+            "exit 3 # " + "y" * 200, "--id", dies, "--max-retries", "0", "--priority", "9"
+        )
         self.box.enqueue(f"cat {gate}", "--id", runs, "--priority", "8")
         self.box.ok("worker", "start")
         self.addCleanup(gate.open)
@@ -159,6 +161,9 @@ class WidthTest(QueueTest):
                     if rows:
                         self.assertGreaterEqual(shown.count("\n"), rows)
                         self.assertLessEqual(shown.count("\n"), rows + 2)
+
+        for words in (("dlq", "list"), ("dlq", "list", "--group"), ("show", dies)):
+            self.assertIn("y" * 200, self.box.ok(*words).out, words)  # through a pipe
 
     def test_a_pipe_gets_everything(self) -> None:
         shown = self.box.ok("list").out

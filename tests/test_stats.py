@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import unittest
 from datetime import datetime
 from math import ceil
@@ -12,6 +13,7 @@ from queuectl.figures import add_up, percentile
 from queuectl.lifecycle import Kind
 from tests.store import NOW, StoreTest
 from tests.support import QueueTest
+from tests.test_list import on_terminal
 
 
 def nearest_rank(values: list[float], percent: int) -> float:
@@ -100,6 +102,20 @@ class StatsTest(QueueTest):
         self.assertIsNone(stats["total"]["failure_rate"])
         self.assertIn("all", self.box.ok("stats").out)
         self.assertEqual(self.box.run("stats", "--since", "x").code, 2)
+
+    def test_figures_keep_their_name_and_are_not_cut(self) -> None:
+        self.box.enqueue("true # a long command", "--queue", "a-queue")
+        self.box.ok("worker", "run", "--burst")
+        for columns, least in ((200, 11), (80, 10), (40, 4), (20, 3)):
+            told = on_terminal(self.box, columns, "stats", "--color", "never").splitlines()
+            with self.subTest(columns):
+                self.assertLessEqual(max(map(len, told)), columns)
+                heads = re.split("  +", told[0])
+                self.assertGreaterEqual(len(heads), least)
+                self.assertEqual(heads[-1], "QUEUE")
+                self.assertIn("a-queue", told[2])
+                self.assertIn("true", told[5])
+                self.assertNotIn("…", "".join(told[:4]))
 
     def test_the_table_escapes_commands(self) -> None:
         job = self.box.enqueue("true \x1b[31m", "--id", "x")

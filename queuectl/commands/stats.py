@@ -23,7 +23,7 @@ examples:
 """
 HEAD = ("JOBS", "OK", "DEAD", "CANCELLED", "RUNS", "FAILED", "WAIT P50", "P95", "RUN P50", "P95")
 # What a narrow terminal does without, in this order: what follows from the others goes first.
-SPARE = ("CANCELLED", "RUNS", "OK", "P95", "WAIT P50", "FAILED")
+SPARE = ("CANCELLED", "RUNS", "OK", "P95", "WAIT P50", "FAILED", "RUN P50", "DEAD")
 COMMANDS = 20  # a table of all commands helps nobody
 
 
