@@ -209,7 +209,8 @@ def short_help() -> str:
         "  queuectl worker start           run what is in line\n"
         "  queuectl list                   see what became of it\n\n"
         f"{lines}\n\n"
-        "For more: queuectl help COMMAND. Flags everywhere: --db PATH --json -q -v --color WHEN"
+        "For more: queuectl help COMMAND\n"
+        "Everywhere: --db PATH --json -q/--quiet -v/--verbose --color auto|always|never"
     )
 
 

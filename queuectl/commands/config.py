@@ -37,13 +37,13 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def _set_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("key", metavar="KEY")
-    parser.add_argument("value", metavar="VALUE")
+    parser.add_argument("key", metavar="KEY", help="a name that `config list` prints")
+    parser.add_argument("value", metavar="VALUE", help="lengths: 90 or 90s (seconds), 10m, 2d")
     parser.set_defaults(run=set_one)
 
 
 def _get_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("key", metavar="KEY")
+    parser.add_argument("key", metavar="KEY", help="a name that `config list` prints")
     parser.set_defaults(run=get)
 
 
@@ -52,7 +52,7 @@ def _list_arguments(parser: ArgumentParser) -> None:
 
 
 def _unset_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("key", metavar="KEY")
+    parser.add_argument("key", metavar="KEY", help="a name that `config list` prints")
     parser.set_defaults(run=unset)
 
 

@@ -21,7 +21,7 @@ TAKES_EXACT = True  # the words after `--` are the program and its arguments
 EXAMPLES = """
 examples:
   queuectl enqueue "make test && make deploy"     a line for the shell
-  queuectl enqueue -- rsync -a src/ host:dst/     a program and its words, no shell
+  queuectl enqueue -- rsync -a src/ host:dst/     a program, without a shell
   queuectl enqueue '{"command":"make","queue":"build","max_retries":0}'
   queuectl enqueue - < nightly.sh                 a script on standard input
   id=$(queuectl enqueue --delay 1h --timeout 10m "backup /srv")

@@ -32,7 +32,10 @@ HEAD = ("ID", "STATE", "QUEUE", "RUNS", "WHEN", "COMMAND")
 def arguments(parser: ArgumentParser) -> None:
     """Declare what `list` takes."""
     parser.add_argument(
-        "--state", choices=[str(state) for state in State], help="only jobs in this state"
+        "--state",
+        choices=[str(state) for state in State],
+        metavar="S",
+        help=f"only jobs in this state: {', '.join(State)}",
     )
     parser.add_argument("--queue", dest="queue_name", metavar="Q", help="only jobs of this queue")
     parser.add_argument("--label", metavar="TEXT", help="only jobs with this label")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 examples:
   queuectl metrics
-  queuectl metrics --output /var/lib/node_exporter/queuectl.prom     from cron, atomically
+  queuectl metrics --output /var/lib/node_exporter/queuectl.prom    from cron
 """
 STATES = ("pending", "processing", "completed", "failed", "dead", "cancelled")
 WORKER_STATES = ("idle", "busy", "draining", "stopped")

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from queuectl.render import Talk
 
 
+LENGTHS = "DUR is a length: 90 or 90s (seconds), 10m, 1h30m, 2d."
+
+
 class Parser(argparse.ArgumentParser):
     """An argparse parser that raises UsageError, and whose help opens with examples."""
 
@@ -46,7 +49,9 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """Put the examples first: they are what people look for."""
-        return (self.examples.strip() + "\n\n" if self.examples else "") + super().format_help()
+        page = super().format_help()
+        units = f"\n{LENGTHS}\n" if "DUR" in page else ""
+        return (self.examples.strip() + "\n\n" if self.examples else "") + page + units
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
@@ -100,8 +105,16 @@ def add_actions(
     )
     for name, (summary, arguments) in actions.items():
         action = words.add_parser(name, description=summary, help=summary, allow_abbrev=False)
+        if isinstance(parser, Parser):
+            action.examples = _examples(parser.examples, f"{parser.prog} {name} ")
         arguments(action)
         add_globals(action)
+
+
+def _examples(page: str, start: str) -> str:
+    """Take from the examples of a command those of one of its second words."""
+    lines = [line for line in page.splitlines() if f"{line} ".lstrip().startswith(start)]
+    return "\n".join(["examples:", *lines])
 
 
 def add_ids(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 EXAMPLES = """
 examples:
   queuectl queue list
-  queuectl queue set build --concurrency 2     never more than two at once
-  queuectl queue set gpu --slots 0,0,1,1       two jobs on each of two devices
-  queuectl queue set mail --rate 10/1m         no minute with more than ten starts
+  queuectl queue set build --concurrency 2   never more than two at once
+  queuectl queue set gpu --slots 0,0,1,1     two jobs on each of two devices
+  queuectl queue set mail --rate 10/1m       no minute with more than ten starts
   queuectl queue set mail --rate none
   queuectl queue pause build
+  queuectl queue resume build
 """
 HEAD = ("QUEUE", "STATE", "CONCURRENCY", "RATE", "WAITING", "RUNNING", "DEAD")
 SPARE = ("DEAD", "RATE")  # what a narrow terminal does without, in this order

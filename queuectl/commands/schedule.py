@@ -37,11 +37,14 @@ EXAMPLES = """
 examples:
   queuectl schedule add nightly --cron "0 3 * * *" "backup /srv"
   queuectl schedule add poll --every 90s --timeout 1m -- ./poll.sh --quiet
-  queuectl schedule add report --cron "30 8 * * mon-fri" --tz Europe/Berlin "make report"
+  queuectl schedule add am --cron "30 8 * * mon-fri" --tz Europe/Berlin "make"
   queuectl schedule add x --cron "0 2 * * *" --preview 5     only show when
   queuectl schedule list
-  queuectl schedule run nightly                  once more, now; prints the job's id
+  queuectl schedule show nightly
+  queuectl schedule run nightly           once more, now; prints the job's id
   queuectl schedule pause nightly
+  queuectl schedule resume nightly
+  queuectl schedule remove nightly poll
 """
 HEAD = ("NAME", "WHEN", "ZONE", "STATE", "LAST", "NEXT", "QUEUE", "COMMAND")
 SPARE = ("QUEUE", "ZONE", "LAST", "STATE")  # what a narrow terminal does without, in this order
@@ -68,7 +71,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.usage = (
-        'queuectl schedule add NAME --cron "M H D M W" | --every DUR [flags] '
+        'queuectl schedule add NAME --cron "M H D M W" | --every DUR [flags]\n       '
         '"COMMAND" | JSON | - | -- PROGRAM [ARG…]'
     )
     parser.add_argument("words", nargs="*", metavar="NAME COMMAND", help="what and what for")

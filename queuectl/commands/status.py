@@ -32,7 +32,7 @@ examples:
   queuectl status
   queuectl status --watch 5
   queuectl status --json | jq .jobs.dead
-  queuectl status --check --max-age 10m     for monitoring: exit 1 if something is wrong
+  queuectl status --check --max-age 10m   exit 1 if something is wrong
 """
 _TAKE = "\x1b[?1049h\x1b[?25l"  # a screen of our own, without a cursor
 _GIVE = "\x1b[?25h\x1b[?1049l"

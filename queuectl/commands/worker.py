@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 examples:
-  queuectl worker start --count 3            in the background; again adds more
-  queuectl worker start --queue build,test   only jobs of these queues
-  queuectl worker run                        in the foreground: systemd, Docker, CI
-  queuectl worker stop                       running jobs finish first
+  queuectl worker start --count 3           in the background; again adds more
+  queuectl worker start --queue build,test  only jobs of these queues
+  queuectl worker run                       in the foreground: systemd, Docker
+  queuectl worker run --burst --for 55s     from cron, every minute
+  queuectl worker stop                      running jobs finish first
+  queuectl worker stop --timeout 5m         after that, they are ended
   queuectl worker list
+  queuectl worker scale 4                   no more, no fewer
 """
 HEAD = ("PID", "STATE", "QUEUES", "SINCE", "JOB", "COMMAND")
 SPARE = ("QUEUES", "SINCE")  # what a narrow terminal does without, in this order
