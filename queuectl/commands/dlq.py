@@ -28,7 +28,7 @@ examples:
 GROUP_HEAD = ("GROUP", "COUNT", "EXIT", "COMMAND", "LAST LINE")
 HEAD = ("ID", "QUEUE", "RUNS", "DIED", "EXIT", "COMMAND", "LAST LINE")
 SPARE = ("QUEUE", "RUNS", "DIED")  # what a narrow terminal does without, in this order
-COMMAND_WIDTH = 40  # on a terminal, so that the last line has room beside it
+COMMAND_PART = 0.3  # of a terminal's width, so that the last line has room beside it
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -178,7 +178,8 @@ def _members(queue: Queue, group: str, queue_name: str | None) -> list[str]:
 
 
 def _cut(command: str) -> str:
-    return cut(one_line(command[:1000]), COMMAND_WIDTH) if terminal_width() else command
+    width = terminal_width()
+    return cut(one_line(command[:1000]), round(width * COMMAND_PART)) if width else command
 
 
 def _row(queue: Queue, job: Job, now: int) -> tuple[str, ...]:
