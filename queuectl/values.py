@@ -65,7 +65,7 @@ def positive(value: object) -> int:
 def whole(value: object) -> int:
     """Take a whole number of either sign."""
     number = value
-    if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,18}", value):
+    if isinstance(value, str) and _is_digits(value[value[:1] in ("+", "-") :]):
         number = int(value)
     if isinstance(number, bool) or not isinstance(number, int):
         raise ValueError(f"takes a whole number, not {_shown(value)}")
@@ -74,11 +74,17 @@ def whole(value: object) -> int:
     return number
 
 
+def _is_digits(text: str) -> bool:
+    # Compiling a regular expression takes 0.1 ms, and an enqueue reads only plain numbers.
+    return text.isascii() and text.isdigit() and len(text) <= 18
+
+
 def number(value: object) -> float:
     """Take a finite number from 0 up."""
     result: object = value
     if isinstance(value, str):
-        if not re.fullmatch(r"\+?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})", value):
+        pattern = r"\+?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})"
+        if not _is_digits(value) and not re.fullmatch(pattern, value):
             raise ValueError(f"takes a number from 0 up, not {_shown(value)}")
         result = float(value)
     if isinstance(result, bool) or not isinstance(result, (int, float)):
@@ -90,7 +96,9 @@ def number(value: object) -> float:
 
 def duration(value: object) -> float:
     """Take a length like 90, 90s, 1h30m or 2d; give seconds."""
-    if isinstance(value, str) and not re.fullmatch(r"[0-9.]+", value):
+    if isinstance(value, str) and value[-1:] in _UNITS and _is_digits(value[:-1]):
+        seconds = float(value[:-1]) * _UNITS[value[-1]]
+    elif isinstance(value, str) and not re.fullmatch(r"[0-9.]+", value):
         parts = re.findall(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|[smhdw])", value)
         if not parts or "".join(n + unit for n, unit in parts) != value:
             raise ValueError(f"takes a length like 90s, 1h30m or 2d, not {_shown(value)}")
