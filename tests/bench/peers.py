@@ -11,8 +11,11 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from tests.bench import libraries
 from tests.bench.figure import Contestant, Figure
 from tests.bench.lab import seconds
 
@@ -38,7 +41,7 @@ def drains(folder: Path, jobs: int) -> list[Contestant | Figure]:
             )
         else:
             found.append(_missing(f"drain-{name}", f"{name} is not installed"))
-    return found + _python_peers("drain")
+    return found + _libraries(folder, "drain", lambda name, home: _some(name, home, jobs))
 
 
 def enqueues(folder: Path) -> list[Contestant | Figure]:
@@ -57,17 +60,28 @@ def enqueues(folder: Path) -> list[Contestant | Figure]:
             )
         else:
             found.append(_missing(f"enqueue-{name}", f"{name} is not installed"))
-    return found + _python_peers("enqueue")
+    return found + _libraries(folder, "enqueue", libraries.enqueue)
 
 
-def _python_peers(kind: str) -> list[Contestant | Figure]:
-    """Name the task queues that are libraries: they have no command that enqueues a line."""
+def _some(name: str, home: dict[str, str], jobs: int) -> float:
+    """Time as many jobs as tell the rate; give what all of them would take."""
+    count = min(jobs, libraries.LINE)
+    return libraries.drain(name, home, count) * jobs / count
+
+
+def _libraries(
+    folder: Path, kind: str, time_one: Callable[[str, dict[str, str]], float]
+) -> list[Contestant | Figure]:
+    """Give the task queues that this interpreter can import."""
     found: list[Contestant | Figure] = []
     for name in ("huey", "rq"):
+        home = _home(folder, f"{name}-{kind}")
         if importlib.util.find_spec(name) is None:
             found.append(_missing(f"{kind}-{name}", f"{name} is not installed"))
         elif name == "rq" and not shutil.which("redis-server"):
             found.append(_missing(f"{kind}-{name}", "redis-server is not installed"))
+        else:
+            found.append(Contestant(f"{name} {kind}", partial(time_one, name, home)))
     return found
 
 
