@@ -9,6 +9,7 @@ from unittest import mock
 
 from queuectl import config, render
 from tests.calls import CallTest
+from tests.support import QueueTest
 
 NOW = 1_800_000_000_000
 
@@ -29,6 +30,34 @@ class EscapeTest(unittest.TestCase):
 
     def test_the_common_ones_are_readable(self) -> None:
         self.assertEqual(render.one_line("a\n\t\r\x1b[0m"), "a\\n\\t\\r\\x1b[0m")
+
+
+class HostileTest(QueueTest):
+    """What jobs bring along is harmless in whatever a person looks at, but for the log itself."""
+
+    def test_no_view_prints_it_raw(self) -> None:
+        evil = "\x1b]0;t\x07\x1b[31m\x9b2J\u202ex\r"
+        (self.box.dir / evil).mkdir()
+        options = ("--max-retries", "0", "--label", evil, "--unique", evil, "--cwd", evil)
+        gone = self.box.enqueue(f"true # {evil}", *options)
+        said = self.box.enqueue("--max-retries", "0", "--", "sh", "-c", f"echo '{evil}'; exit 1")
+        self.box.ok("schedule", "add", "s", "--cron", "0 0 1 1 *", "--label", evil, f": {evil}")
+        self.box.ok("config", "set", "on-dead", f"false '{evil}'")
+        (self.box.dir / evil).rmdir()
+        self.box.run("worker", "run", "--burst")
+        for words in (
+            ("list",), ("list", "--fields", "label,unique,cwd,command,argv,error"), ("stats",),
+            *(("show", job) for job in (gone, said)), *(("why", job) for job in (gone, said)),
+            ("wait", gone, said), ("dlq", "list"), ("dlq", "list", "--group"), ("schedule", "list"),
+            ("schedule", "show", "s"), ("config", "list"), ("status", "--check"), ("doctor",),
+            ("metrics",), ("rerun", said), ("backup", f"{self.box.dir}/{evil}"),
+        ):  # fmt: skip
+            told = self.box.run(*words)
+            with self.subTest(words):
+                self.assertNotEqual(told.out, "")
+                for line in (told.out + told.err).split("\n"):
+                    self.assertTrue(line.isprintable(), ascii(line))
+        self.assertIn(evil.encode(), self.box.ok("logs", said).raw)
 
 
 class TableTest(unittest.TestCase):

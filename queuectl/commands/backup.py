@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from queuectl.render import one_line
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -32,5 +34,6 @@ def run(queue: Queue, talk: Talk, *, file: str) -> int:
     if talk.as_json:
         talk.json({"path": path, "bytes": size})
     else:
-        talk.answer(path if talk.quiet else f"{path}: {size} bytes. Logs are not in it.")
+        told = f"{one_line(path)}: {size} bytes. Logs are not in it."
+        talk.answer(path if talk.quiet else told)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from queuectl import values
 from queuectl.commands.parsing import option
 from queuectl.errors import NotFound
-from queuectl.render import job_json, status_text
+from queuectl.render import job_json, one_line, status_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def tell(queue: Queue, talk: Talk, job: Job) -> None:
     elif talk.quiet:
         talk.answer(job.id, flush=True)
     else:
-        ended = status_text(job.exit_code, job.signal, job.error)
+        ended = one_line(status_text(job.exit_code, job.signal, job.error))
         talk.answer(f"{job.id}: {job.state} ({ended})", flush=True)
 
 
