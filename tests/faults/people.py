@@ -41,5 +41,7 @@ def planted(box: Sandbox) -> None:
 
 @row("31", "dashboard: foreign Host, cross-site POST, other methods, non-loopback bind")
 def dashboard(box: Sandbox) -> None:
-    if not (ROOT / "queuectl" / "dashboard").exists():
+    built = list((ROOT / "queuectl").glob("dashboard*")) or box.run("serve", "--help").code == 0
+    if not built:
         raise Skipped("waits for the dashboard, which is not built yet")
+    raise AssertionError("the dashboard is built, and nothing here checks it")
