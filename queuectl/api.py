@@ -135,6 +135,10 @@ class Queue:
         """
         return self.storage.select(filters, limit)
 
+    def ids(self, limit: int | None = None, **filters: object) -> list[str]:
+        """List the ids of the jobs that `jobs` lists."""
+        return self.storage.select_ids(filters, limit)
+
     def counts(self) -> dict[str, int]:
         """Count the jobs in each state, zeros too."""
         from queuectl.lifecycle import State

@@ -7,7 +7,7 @@ from unittest import mock
 
 from queuectl.job import Job
 from queuectl.lifecycle import State
-from queuectl.storage import views
+from queuectl.storage import listing, views
 from tests.store import NOW, StoreTest
 
 
@@ -32,6 +32,8 @@ class ListTest(StoreTest):
         for number, queue in enumerate("abcabc"):
             for state in State:
                 self.bring(state, f"{queue}-{state}-{number}", label=f"l{number % 2}")
+            due = self.bring(State.FAILED, f"{queue}-due-{number}", label="l1", priority=number)
+            self.store.release(due.id, NOW + number, at_once=True)
             self.add(NOW - number, queue=queue, priority=number % 3)
             self.add(NOW + number, queue=queue, priority=number % 2, label="l1")
             self.add(NOW - number, queue=queue, delay=60)
@@ -56,15 +58,25 @@ class ListTest(StoreTest):
             *({"state": str(state)} for state in State),
             {"queue": "a"}, {"label": "l1"}, {"since": NOW + 1}, {"since": NOW},
             {"state": "pending", "queue": "b"}, {"label": "l0", "state": "dead"},
-            {"state": "completed", "since": NOW},
+            {"state": "completed", "since": NOW}, {"state": "failed", "label": "l1"},
+            {"state": "failed", "since": NOW + 3}, {"state": "failed", "queue": "a-due-3"},
+            {"state": "dead", "queue": "b-dead-4"}, {"label": "l1", "since": NOW + 2},
         ]  # fmt: skip
         for filters in cases:
             wanted = [job_id for job_id, job in jobs.items() if self.fits(job, filters)]
-            self.assertTrue(wanted)
-            for limit in (None, 1, 3):
-                with self.subTest(filters=filters, limit=limit):
+            self.assertTrue(wanted, filters)
+            for limit, few in ((None, 0), (None, 99), (1, 0), (1, 99), (3, 0), (3, 99)):
+                with (
+                    self.subTest(filters=filters, limit=limit, few=few),
+                    mock.patch.object(listing, "FEW", few),  # a label is rare or it is not
+                ):
                     found = [job.id for job in self.store.select(filters, limit)]
                     self.assertEqual(found, wanted[:limit])
+                    self.assertEqual(self.store.select_ids(filters, limit), found)
+
+    def test_a_state_that_does_not_exist_has_no_jobs(self) -> None:
+        self.fill()
+        self.assertEqual(self.store.select({"state": "x' OR 1"}, None), [])
 
     def fits(self, job: Job, filters: dict[str, object]) -> bool:
         since: int = filters.get("since", 0)  # type: ignore[assignment]

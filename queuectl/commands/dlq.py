@@ -72,13 +72,15 @@ def list_dead(queue: Queue, talk: Talk, *, queue_name: str | None, group: bool) 
     """Print the dead jobs, each with how it ended and its last line of output; or the causes."""
     if group:
         return _list_groups(queue, talk, queue_name)
-    jobs = queue.jobs(state="dead", queue=option("--queue", values.name, queue_name))
+    of_it = {"state": "dead", "queue": option("--queue", values.name, queue_name)}
+    if talk.quiet and not talk.as_json:
+        for job_id in queue.ids(**of_it):  # type: ignore[arg-type]
+            talk.answer(job_id)
+        return 0
+    jobs = queue.jobs(**of_it)  # type: ignore[arg-type]
     now = spec.now_ms()
     if talk.as_json:
         talk.json([job_json(job, queue.place) for job in jobs])
-    elif talk.quiet:
-        for job in jobs:
-            talk.answer(job.id)
     elif jobs:
         talk.answer(table(HEAD, [_row(queue, job, now) for job in jobs], spare=SPARE))
     else:

@@ -68,13 +68,17 @@ def run(
         wanted = ROWS
     columns = _fields(fields)
     now = spec.now_ms()
-    jobs = queue.jobs(
-        limit=None if wanted is None else wanted + 1,
-        state=state,
-        queue=option("--queue", values.name, queue_name),
-        label=option("--label", values.text, label),
-        since=None if length_s is None else now - round(length_s * 1000),
-    )
+    filters = {
+        "state": state,
+        "queue": option("--queue", values.name, queue_name),
+        "label": option("--label", values.text, label),
+        "since": None if length_s is None else now - round(length_s * 1000),
+    }
+    if talk.quiet and not talk.as_json:
+        for job_id in queue.ids(wanted, **filters):
+            talk.answer(job_id)
+        return 0
+    jobs = queue.jobs(None if wanted is None else wanted + 1, **filters)
     more = wanted is not None and len(jobs) > wanted
     _print(queue, talk, jobs[:wanted], columns, now)
     if more and limit is None:
@@ -95,10 +99,6 @@ def _fields(text: str | None) -> list[str]:
 
 
 def _print(queue: Queue, talk: Talk, jobs: list[Job], fields: list[str], now: int) -> None:
-    if talk.quiet and not talk.as_json:
-        for job in jobs:
-            talk.answer(job.id)
-        return
     paused = queue.storage.paused_queues()
     told = [job_json(job, queue.place, paused) for job in jobs] if talk.as_json or fields else []
     if fields:

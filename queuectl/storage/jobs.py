@@ -115,7 +115,7 @@ def read(db: Db, tail: str, values: Sequence[object] | Mapping[str, object] = ()
     """Read the jobs that the tail of a SELECT asks for."""
     from queuectl.job import Job  # only here: an enqueue reads no job
 
-    return [Job(*row) for row in db.execute(f"SELECT {columns(Job)} FROM job {tail}", values)]
+    return [Job.of(row) for row in db.execute(f"SELECT {columns(Job)} FROM job {tail}", values)]
 
 
 def find(db: Db, job_id: str) -> Job | None:

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from queuectl.job import Job, PoolRecord, Run, WorkerRecord
     from queuectl.lifecycle import Outcome, Verdict
     from queuectl.place import Place
-    from queuectl.storage import ballast, copy, fleet, graph, limits, schedules, views
+    from queuectl.storage import ballast, copy, fleet, graph, limits, listing, schedules, views
 else:
     ballast, copy, fleet, graph, limits, schedules, views = (
         Later(f"queuectl.storage.{name}")
         for name in ("ballast", "copy", "fleet", "graph", "limits", "schedules", "views")
     )
+    listing = Later("queuectl.storage.listing")
 
 
 class Storage:
@@ -298,7 +299,7 @@ class Storage:
     def unfinished(self, queue: str | None) -> list[Job]:
         """List every job (of a queue) that has not ended."""
         with self._at.read() as db:
-            return views.unfinished(db, queue)
+            return listing.unfinished(db, queue)
 
     def job(self, job_id: str) -> Job:
         """Give one job; raises NotFound."""
@@ -318,7 +319,12 @@ class Storage:
     def select(self, filters: Mapping[str, object], limit: int | None) -> list[Job]:
         """List jobs: what is processing, then what runs next, then what ended last."""
         with self._at.read() as db:
-            return views.select(db, filters, limit)
+            return listing.select(db, filters, limit)
+
+    def select_ids(self, filters: Mapping[str, object], limit: int | None) -> list[str]:
+        """List the ids of the jobs that `select` lists."""
+        with self._at.read() as db:
+            return listing.ids(db, filters, limit)
 
     def tally(self) -> dict[str, int]:
         """Count the jobs in each state."""

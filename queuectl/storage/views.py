@@ -1,9 +1,10 @@
-"""The SQL that only looks: lists, counts, histories."""
+"""The SQL that only looks: counts, histories, who waits for what. Lists are beside it."""
 
 from __future__ import annotations
 
-from queuectl.lifecycle import ENDED, WAITING
-from queuectl.storage.jobs import HEADS, columns, read
+from queuectl.lifecycle import ENDED
+from queuectl.storage.jobs import columns, read
+from queuectl.storage.listing import DUE, PROCESSING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,27 +12,6 @@ if TYPE_CHECKING:
 
     from queuectl.job import Job, Run
     from queuectl.storage.jobs import Db
-
-# What a list may be narrowed by. `since`: touched at or after this instant (ms).
-FILTERS = {
-    "state": "state = :state",
-    "queue": "queue = :queue",
-    "label": "label = :label",
-    "since": "updated_at >= :since",
-}
-# An ended job is not touched any more: its end can be looked up.
-_ENDED_SINCE = "finished_at >= :since"
-
-PROCESSING = "state = 'processing'"
-READY = "ready = 1"
-# The conditions of the indexes, word for word.
-DUE = "ready = 0 AND held = 0 AND waits = 0 AND state IN ('pending', 'failed')"
-KEPT = "ready = 0 AND (held = 1 OR waits > 0) AND state IN ('pending', 'failed')"
-
-# The queues whose first job in line is among the first in all lines: no other has one.
-_FOREMOST = f"""
-SELECT queue.name FROM {HEADS} ORDER BY job.priority DESC, job.run_at, job.seq LIMIT ?
-"""
 
 # In each open queue, from each priority to the next lower one: within one, the index is in the
 # order of waiting. That is as many steps as there are different priorities, not jobs.
@@ -48,78 +28,6 @@ SELECT queue, min((SELECT min(run_at) FROM job
 FROM step WHERE priority IS NOT NULL GROUP BY queue
 """
 FOREVER = 1 << 62  # an instant (ms) that no job reaches
-
-
-def select(db: Db, filters: Mapping[str, object], limit: int | None) -> list[Job]:
-    """List jobs: what is processing, then what runs next, then what ended last.
-
-    Each part is put together from walks along an index, which a limit stops early.
-    """
-    given = {key: value for key, value in filters.items() if value is not None}
-    left = -1 if limit is None else limit
-    found: list[Job] = []
-    if "state" in given and not _has_any(db, given["state"]):
-        return []  # else a walk along what waits could look in vain for a failed one
-    for walk, states in (
-        (_processing, ("processing",)),
-        (_ready, WAITING),
-        (_waiting, WAITING),
-        (_ended, ENDED),
-    ):
-        if left and ("state" not in given or given["state"] in states):
-            part = walk(db, given, left)
-            found += part if limit is None else part[:left]
-            left = left if limit is None else limit - len(found)
-    return found
-
-
-def _has_any(db: Db, state: object) -> bool:
-    row = db.execute("SELECT 1 FROM tally WHERE state = ? AND jobs > 0 LIMIT 1", (state,))
-    return row.fetchone() is not None
-
-
-def _processing(db: Db, given: Mapping[str, object], left: int) -> list[Job]:
-    return _walk(db, given, PROCESSING, "started_at, seq", left)
-
-
-def _ready(db: Db, given: Mapping[str, object], left: int) -> list[Job]:
-    """Merge the lines of the queues; without a limit every row is wanted anyway."""
-    order = "priority DESC, run_at, seq"
-    if left < 0 or "queue" in given or "label" in given:
-        return _walk(db, given, READY, order, left)
-    found: list[Job] = []
-    lines = -1 if given else left  # a first in line that is filtered out speaks for nobody
-    for (queue,) in db.execute(_FOREMOST, (lines,)).fetchall():
-        found += _walk(db, {**given, "queue": queue}, READY, order, left)
-    return sorted(found, key=lambda job: (-job.priority, job.run_at, job.seq))
-
-
-def _waiting(db: Db, given: Mapping[str, object], left: int) -> list[Job]:
-    found = [job for kind in (DUE, KEPT) for job in _walk(db, given, kind, "run_at, seq", left)]
-    return sorted(found, key=lambda job: (job.run_at, job.seq))
-
-
-def _ended(db: Db, given: Mapping[str, object], left: int) -> list[Job]:
-    found: list[Job] = []
-    for state in [given["state"]] if "state" in given else ENDED:
-        of_it = {**given, "state": state}
-        found += _walk(
-            db, of_it, "finished_at IS NOT NULL", "finished_at DESC, seq DESC", left, _ENDED_SINCE
-        )
-    return sorted(found, key=lambda job: (-(job.finished_at or 0), -job.seq))
-
-
-def _walk(
-    db: Db,
-    given: Mapping[str, object],
-    which: str,
-    order: str,
-    left: int,
-    since: str = FILTERS["since"],
-) -> list[Job]:
-    filters = {**FILTERS, "since": since}
-    where = " AND ".join([which, *(filters[key] for key in given)])
-    return read(db, f"WHERE {where} ORDER BY {order} LIMIT :left", {**given, "left": left})
 
 
 def runs(db: Db, job: Job) -> list[Run]:
@@ -326,7 +234,8 @@ def is_quiet(db: Db, queues: Sequence[str], now: int) -> bool:
         f"SELECT 1 FROM job WHERE {DUE} {of_these} AND run_at <= {now:d}",
         # nor those that are only delayed: there must be a failed one at all.
         f"SELECT 1 FROM tally WHERE state = 'failed' AND jobs > 0 {of_these} "
-        f"AND EXISTS (SELECT 1 FROM job WHERE {DUE} AND state = 'failed' AND queue = tally.queue)",
+        "AND EXISTS (SELECT 1 FROM job INDEXED BY job_failed WHERE state = 'failed' "
+        "AND ready = 0 AND held = 0 AND queue = tally.queue)",
     ):
         if db.execute(f"{question} LIMIT 1", queues).fetchone():
             return False
@@ -359,13 +268,6 @@ def ended_among(db: Db, seqs: Sequence[int], known: Mapping[int, Job]) -> list[J
             if finished_at is not None:
                 found += read(db, "WHERE seq = ?", (seq,))
     return found
-
-
-def unfinished(db: Db, queue: str | None) -> list[Job]:
-    """List every job (of a queue) that has not ended, in the order of enqueueing."""
-    given = {} if queue is None else {"queue": queue}
-    found = [job for walk in (_processing, _ready, _waiting) for job in walk(db, given, -1)]
-    return sorted(found, key=lambda job: job.seq)
 
 
 def integrity(db: Db) -> str:

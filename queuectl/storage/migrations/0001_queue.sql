@@ -83,15 +83,20 @@ CREATE TABLE job (
 
 CREATE UNIQUE INDEX job_name ON job (name) WHERE name IS NOT NULL;
 -- The line in front of the workers. Queue-led: a paused queue is skipped, never walked through.
-CREATE INDEX job_ready ON job (queue, priority DESC, run_at, seq) WHERE ready = 1;
+-- The last two ride along, here and below: a list that asks for them need not open every job.
+CREATE INDEX job_ready ON job (queue, priority DESC, run_at, seq, updated_at, label)
+    WHERE ready = 1;
 -- What becomes ready by the clock alone.
-CREATE INDEX job_due ON job (run_at)
+CREATE INDEX job_due ON job (run_at, seq, updated_at, label)
     WHERE ready = 0 AND held = 0 AND waits = 0 AND state IN ('pending', 'failed');
 -- What waits for a person or for other jobs, for lists: it costs a job that is neither nothing.
-CREATE INDEX job_kept ON job (run_at)
+CREATE INDEX job_kept ON job (run_at, seq, updated_at, label)
     WHERE ready = 0 AND (held = 1 OR waits > 0) AND state IN ('pending', 'failed');
+-- Those that back off or are due again, among many that were never started.
+CREATE INDEX job_failed ON job (ready, run_at) WHERE state = 'failed';
 CREATE INDEX job_processing ON job (worker) WHERE state = 'processing';
-CREATE INDEX job_finished ON job (state, finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX job_finished ON job (state, finished_at, seq, queue, label)
+    WHERE finished_at IS NOT NULL;
 CREATE INDEX job_expires ON job (expires_at)
     WHERE expires_at IS NOT NULL AND state = 'pending' AND run = 0;
 CREATE INDEX job_label ON job (label) WHERE label IS NOT NULL;
