@@ -25,6 +25,7 @@ from tests.faults import supervisors
 from tests.support import Sandbox, is_alive, wait_for
 
 Point = tuple[str, int]  # the n-th call of this name
+Tried = tuple[int, int]  # how many points there are, and how many kills strace reported
 HIT = "killed by SIGKILL"
 CALL = re.compile(r"(?:(\d+) +)?(\w+)\(")
 PROCESSES = re.compile(
@@ -32,8 +33,8 @@ PROCESSES = re.compile(
 )
 
 
-def enqueue(box: Sandbox, sample: int | None = None) -> int:
-    """Kill enqueues; give the number of points. An id that was printed must be there, whole."""
+def enqueue(box: Sandbox, sample: int | None = None) -> Tried:
+    """Kill enqueues. An id that was printed must be there, whole."""
     box.enqueue("-q", "true")
     points = _thinned(_trace(box, box.command("enqueue", "-q", "true")), sample)
     hits = 0
@@ -51,11 +52,11 @@ def enqueue(box: Sandbox, sample: int | None = None) -> int:
         _check(again.code == (5 if there.code == 0 else 0), f"{call} {nth}: repeated: {again!r}")
     box.run("worker", "run", "--burst", "--count", "2", timeout_s=300)
     _check(len(box.ledger()) == len(points), f"{len(box.ledger())} of {len(points)} jobs ran once")
-    return hits
+    return len(points), hits
 
 
-def worker(box: Sandbox, sample: int | None = None) -> int:
-    """Kill a worker at what it does for one job; give the number of points.
+def worker(box: Sandbox, sample: int | None = None) -> Tried:
+    """Kill a worker at what it does for one job.
 
     Each job must complete, never twice at once, and one whose end was recorded never again.
     """
@@ -69,11 +70,11 @@ def worker(box: Sandbox, sample: int | None = None) -> int:
     box.ok("worker", "stop", "--now")
     for number, point in enumerate(points):
         _explained(box, f"job-{number}", point)
-    return hits
+    return len(points), hits
 
 
-def supervisor(box: Sandbox, sample: int | None = None) -> int:
-    """Kill a supervisor from its first look at the queue to its end; give the number of kills."""
+def supervisor(box: Sandbox, sample: int | None = None) -> Tried:
+    """Kill a supervisor from its first look at the queue to its end."""
     box.ok("config", "set", "backoff-base", "0")
     box.enqueue("-q", "true")
     words = box.command("worker", "run", "--burst")
@@ -86,10 +87,10 @@ def supervisor(box: Sandbox, sample: int | None = None) -> int:
         hits += _was_hit(box)
         box.run("worker", "run", "--burst", timeout_s=120)
         _settled(box, name, (call, nth))
-    return hits
+    return len(points), hits
 
 
-def boot(box: Sandbox, sample: int | None = None) -> int:
+def boot(box: Sandbox, sample: int | None = None) -> Tried:
     """Kill a worker (or the supervisor, where that gets to the call first) while it comes up."""
     box.ok("config", "set", "backoff-base", "0")
     points = _thinned(_points(_replaced(box, None), of=box, forked=True), sample)
@@ -100,7 +101,7 @@ def boot(box: Sandbox, sample: int | None = None) -> int:
         box.enqueue("-q", "--id", name, "--max-retries", "5", _JOB.format(name))
         box.run("worker", "run", "--burst", timeout_s=120)
         _settled(box, name, point)
-    return hits
+    return len(points), hits
 
 
 def _replaced(box: Sandbox, point: Point | None) -> str:
@@ -134,7 +135,7 @@ def _settled(box: Sandbox, job: str, point: Point) -> None:
     _explained(box, job, point)
 
 
-PHASES: dict[str, Callable[[Sandbox, int | None], int]] = {
+PHASES: dict[str, Callable[[Sandbox, int | None], Tried]] = {
     "enqueue": enqueue,
     "worker": worker,
     "supervisor": supervisor,
@@ -264,10 +265,9 @@ def main() -> int:
         if options.only in (None, name):
             box = Sandbox()
             try:
-                print(
-                    f"{name}: killed at {phase(box, options.fast)} points, no promise broken",
-                    flush=True,
-                )
+                points, hits = phase(box, options.fast)
+                told = f"{points} points tried, {hits} of them confirmed by strace"
+                print(f"{name}: {told}, no promise broken", flush=True)
             except AssertionError as error:
                 status = 1
                 print(f"{name}: FAILED: {error}", flush=True)
