@@ -36,6 +36,7 @@ def build(
         "recovery_s": spread(found.recovery_s),
         "recovery_disturbed_s": spread(found.recovery_disturbed_s),
         "recovery_after_restart_s": spread(found.restart_s),
+        "recovery_after_disturbed_restart_s": spread(found.restart_disturbed_s),
         "client_exits": dict(sorted(ground.exits.items())),
         "complaints": dict(sorted(found.complaints.items(), key=lambda item: -item[1])[:60]),
         "slow_recoveries": found.slow,
@@ -71,7 +72,9 @@ def total(reports: Sequence[Mapping[str, object]]) -> dict[str, object]:
                 name: max((v[name] or 0 for v in values), default=None)  # type: ignore[index]
                 for name in ("p50", "p99", "max")
             } | {"n": sum(v["n"] for v in values)}  # type: ignore[index]
-        elif key not in ("findings", "slow_recoveries"):
+        elif key == "slow_recoveries":
+            both[key] = [text for value in values for text in value]  # type: ignore[attr-defined]
+        elif key != "findings":
             counted: Counter[str] = Counter()
             for each in values:
                 counted.update(each)  # type: ignore[call-overload]
@@ -95,6 +98,11 @@ def text(found: Mapping[str, object]) -> str:
         ("recovery, pool alive", _spread(found["recovery_s"])),
         ("recovery, disk full or processes stopped", _spread(found["recovery_disturbed_s"])),
         ("recovery, after the next start", _spread(found["recovery_after_restart_s"])),
+        (
+            "the same, start or pool shot, too, or disturbed",
+            _spread(found["recovery_after_disturbed_restart_s"]),
+        ),
+        ("slower than promised", "; ".join(found["slow_recoveries"]) or "none"),
     ]
     lines = ["| what | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
     findings = found["findings"]

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.torture.field import Field
-from tests.torture.nemesis import Notes
+from tests.torture.nemesis import Notes, Shot
 
 # After these a job may be started again; after any other outcome that is unexplained.
 AGAIN = ("failed", "timed_out", "lost", "interrupted")
 PROMISED_S = 2.0
+RESTART_PROMISED_S = 5.0
 ENDED = ("completed", "dead", "cancelled")
 
 
@@ -68,6 +69,7 @@ class Verdict:
     recovery_s: list[float] = field(default_factory=list)
     recovery_disturbed_s: list[float] = field(default_factory=list)
     restart_s: list[float] = field(default_factory=list)
+    restart_disturbed_s: list[float] = field(default_factory=list)
     slow: list[str] = field(default_factory=list)
     complaints: dict[str, int] = field(default_factory=dict)
 
@@ -282,22 +284,38 @@ def _measure_recovery(
         lost = _lost_with(shot.wall, by_worker.get(shot.pid, []), known)
         if lost is None:
             continue
-        latency = (lost - shot.wall) / 1000
         # Its supervisor is dead (then we are its parent), dies, or is stopped.
         orphaned = shot.parent == os.getpid() or any(
             other.pid == shot.parent and shot.wall - 5000 < other.wall <= lost
             for other in notes.shots
         )
-        if orphaned:
-            begun = [start for start in notes.starts if shot.wall <= start <= lost]
-            if begun:
-                verdict.restart_s.append((lost - begun[0]) / 1000)
-        elif any(low < lost and high > shot.wall for low, high in notes.disturbed):
-            verdict.recovery_disturbed_s.append(latency)
-        else:
-            verdict.recovery_s.append(latency)
-            if latency > PROMISED_S:
-                verdict.slow.append(f"{latency:.2f} s, worker {shot.pid} of {shot.parent}")
+        begun = next((at for at in notes.starts if shot.wall <= at <= lost), None)
+        if not orphaned:
+            disturbed = _is_disturbed(notes, shot.wall, lost)
+            kept = verdict.recovery_disturbed_s if disturbed else verdict.recovery_s
+            _keep(verdict, kept, shot, shot.wall, lost, None if disturbed else PROMISED_S)
+        elif begun is not None:
+            # Whoever was to recover it may have been shot, too: the start, or its pool.
+            disturbed = _is_disturbed(notes, begun, lost) or any(
+                begun < other.wall <= lost and other.role in ("client", "supervisor", "worker")
+                for other in notes.shots
+            )
+            kept = verdict.restart_disturbed_s if disturbed else verdict.restart_s
+            _keep(verdict, kept, shot, begun, lost, None if disturbed else RESTART_PROMISED_S)
+
+
+def _is_disturbed(notes: Notes, begun: int, ended: int) -> bool:
+    """Say whether the disk was full or a process stopped meanwhile."""
+    return any(low < ended and high > begun for low, high in notes.disturbed)
+
+
+def _keep(
+    verdict: Verdict, kept: list[float], shot: Shot, begun: int, lost: int, promised: float | None
+) -> None:
+    latency = (lost - begun) / 1000
+    kept.append(latency)
+    if promised is not None and latency > promised:
+        verdict.slow.append(f"{latency:.2f} s, worker {shot.pid} of {shot.parent}")
 
 
 def _count_complaints(verdict: Verdict, ground: Field) -> None:
