@@ -6,6 +6,7 @@ import unittest
 
 from queuectl.causes import shape
 from tests.support import QueueTest
+from tests.test_list import on_terminal
 
 
 class ShapeTest(unittest.TestCase):
@@ -27,6 +28,20 @@ class DeadTest(QueueTest):
         text = "\n".join(lines).encode()
         self.ids = self.box.ok("enqueue", "-q", "--file", "-", stdin=text).lines
         self.box.run("worker", "run", "--burst")
+
+    def test_eighty_columns_hold_them_all(self) -> None:
+        gone = self.box.dir / "a-directory-that-is-gone"
+        gone.mkdir()
+        self.box.enqueue("-q", "make " + "x" * 200, "--cwd", str(gone))
+        gone.rmdir()
+        self.box.run("worker", "run", "--burst")
+        head, row, *_ = on_terminal(self.box, 80, "dlq", "list").splitlines()
+        wanted = ["ID", "QUEUE", "RUNS", "DIED", "EXIT", "COMMAND", "LAST", "LINE"]
+        self.assertEqual(head.split(), wanted)
+        self.assertRegex(row, r"^6 .* cannot ent…  make x+…  cannot enter t.*…$")
+        whole = self.box.ok("dlq", "list").out
+        self.assertIn("x" * 200, whole)
+        self.assertEqual(whole.count(f"cannot enter the directory {gone}"), 2)
 
     def test_groups_by_cause(self) -> None:
         groups = self.box.ok("dlq", "list", "--group", "--json").json

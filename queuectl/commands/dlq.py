@@ -28,7 +28,8 @@ examples:
 GROUP_HEAD = ("GROUP", "COUNT", "EXIT", "COMMAND", "LAST LINE")
 HEAD = ("ID", "QUEUE", "RUNS", "DIED", "EXIT", "COMMAND", "LAST LINE")
 SPARE = ("QUEUE", "RUNS", "DIED")  # what a narrow terminal does without, in this order
-COMMAND_PART = 0.3  # of a terminal's width, so that the last line has room beside it
+COMMAND_PART = 0.25  # of a terminal's width, so that the last line has room beside it
+EXIT_PART = 0.14
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -101,7 +102,7 @@ def _list_groups(queue: Queue, talk: Talk, queue_name: str | None) -> int:
                 cause.group,
                 str(len(cause.ids)),
                 "-" if cause.exit_code is None else str(cause.exit_code),
-                _cut(cause.command),
+                _cut(cause.command, COMMAND_PART),
                 cause.last_line,
             )
             for cause in causes
@@ -179,14 +180,21 @@ def _members(queue: Queue, group: str, queue_name: str | None) -> list[str]:
     )
 
 
-def _cut(command: str) -> str:
+def _cut(text: str, part: float) -> str:
+    """Cut a text to a part of the terminal's width; where there is none, leave it whole."""
     width = terminal_width()
-    return cut(one_line(command[:1000]), round(width * COMMAND_PART)) if width else command
+    return cut(one_line(text[:1000]), max(4, round(width * part))) if width else text
 
 
 def _row(queue: Queue, job: Job, now: int) -> tuple[str, ...]:
     ended = job.exit_code if job.exit_code is not None else f"signal {job.signal}"
     how = str(ended) if job.exit_code is not None or job.signal else (job.error or "-")
-    runs = f"{job.attempts}/{job.max_retries + 1}"
-    last = logs.last_line(queue.place.log(job.id)) or job.error or ""
-    return job.id, job.queue, runs, moment(job.finished_at, now), how, _cut(job.command), last
+    return (
+        job.id,
+        job.queue,
+        f"{job.attempts}/{job.max_retries + 1}",
+        moment(job.finished_at, now),
+        _cut(how, EXIT_PART),
+        _cut(job.command, COMMAND_PART),
+        logs.last_line(queue.place.log(job.id)) or job.error or "",
+    )
