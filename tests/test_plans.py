@@ -83,7 +83,8 @@ class PlansTest(StoreTest):
             "list": lambda db: listing.select(db, none, 20),
             "list a queue": lambda db: listing.select(db, {"queue": "default"}, 20),
             "tally": views.tally,
-            "oldest ready": views.oldest_ready,
+            "runnable": lambda db: views.runnable(db, NOW),
+            "misfits": limits.misfits,
             "last started": views.last_started,
             "runs": lambda db: views.runs(db, job),
             "quiet": lambda db: views.is_quiet(db, ("paused",), NOW),
@@ -100,6 +101,7 @@ class PlansTest(StoreTest):
     # What gives every row that there is takes as long, but by an index.
     def whole(self) -> dict[str, Verb]:
         return {
+            "count of ready": lambda db: views.count_ready(db, ()),
             "dead": lambda db: views.dead(db, None),
             "dead of a queue": lambda db: views.dead(db, "doomed"),
             "unfinished": lambda db: listing.unfinished(db, "default"),

@@ -124,13 +124,13 @@ class LastStartedTest(StoreTest):
 
 class OldestTest(StoreTest):
     def test_the_oldest_in_any_queue_and_priority(self) -> None:
-        self.assertIsNone(self.store.oldest_ready())
+        self.assertEqual(self.store.runnable(NOW), {})
         for age, queue, priority in ((3, "a", 5), (9, "a", -1), (7, "b", 0), (1, "c", 9)):
             self.add(NOW - age, queue=queue, priority=priority)
         self.add(NOW - 50, queue="a", hold=True)
-        self.assertEqual(self.store.oldest_ready(), NOW - 9)
+        self.assertEqual(self.store.runnable(NOW), {"a": NOW - 9, "b": NOW - 7, "c": NOW - 1})
         self.store.set_paused("a", True)
-        self.assertEqual(self.store.oldest_ready(), NOW - 7)
+        self.assertEqual(self.store.runnable(NOW), {"b": NOW - 7, "c": NOW - 1})
 
 
 class AheadTest(StoreTest):

@@ -57,8 +57,9 @@ def _metrics(queue: Queue) -> Iterable[str]:
     for state in WORKER_STATES:
         yield f'queuectl_workers{{state="{state}"}} {states.count(state)}'
     yield from _family("oldest_wait_seconds", "How long the oldest runnable job has waited.")
-    oldest = queue.storage.oldest_ready()
-    wait_s = 0 if oldest is None else max(0, spec.now_ms() - oldest) / 1000
+    now = spec.now_ms()
+    oldest = min(queue.storage.runnable(now).values(), default=now)
+    wait_s = max(0, now - oldest) / 1000
     yield f"queuectl_oldest_wait_seconds {wait_s}"
     yield from _family("stuck_jobs", "Jobs with a process that cannot be ended.")
     yield f"queuectl_stuck_jobs {sum(job.stuck is not None for job in queue.storage.processing())}"

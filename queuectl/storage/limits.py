@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from queuectl.errors import UsageError
+from queuectl.storage.jobs import HEADS
 
 SET_BACK_MS = 60_000  # twice what a worker may wait for the lock
 
@@ -26,6 +27,17 @@ def refuse_misfit(db: Db, queue: str, slots: object) -> None:
     row = db.execute("SELECT concurrency FROM queue WHERE name = ?", (queue,)).fetchone()
     if row and row[0] is not None and row[0] < slots:
         raise UsageError(f"--slots {slots} never fits: queue {queue} has {row[0]} slots")
+
+
+def misfits(db: Db) -> list[tuple[str, int, str, int]]:
+    """Give the first in line that need more slots than their queue has: id, slots, queue, limit.
+
+    Nothing overtakes them, so nothing of their queue runs any more.
+    """
+    return db.execute(
+        f"SELECT job.id, job.slots, queue.name, queue.concurrency FROM {HEADS} "
+        "WHERE queue.paused = 0 AND queue.concurrency < job.slots ORDER BY queue.name"
+    ).fetchall()
 
 
 def steady(db: Db, now: int) -> int:

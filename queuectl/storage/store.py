@@ -331,15 +331,20 @@ class Storage:
         with self._at.read() as db:
             return views.tally(db)
 
-    def oldest_ready(self) -> int | None:
-        """Give the instant since which the longest-waiting runnable job waits."""
-        with self._at.read() as db:
-            return views.oldest_ready(db)
-
     def runnable(self, now: int) -> dict[str, int]:
         """Give for each open queue with runnable jobs since when the oldest of them waits."""
         with self._at.read() as db:
             return views.runnable(db, now)
+
+    def count_ready(self, queues: Sequence[str]) -> int:
+        """Count the runnable jobs of those of these queues (none: all) that are not paused."""
+        with self._at.read() as db:
+            return views.count_ready(db, queues)
+
+    def misfits(self) -> list[tuple[str, int, str, int]]:
+        """Give of the jobs that can never run and hold up their queue what they need and get."""
+        with self._at.read() as db:
+            return limits.misfits(db)
 
     def pace(self, now: int, queues: Sequence[str] = ()) -> float | None:
         """Give how many jobs (of these queues) end in a second at present."""

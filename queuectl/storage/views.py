@@ -102,11 +102,6 @@ def tally(db: Db) -> dict[str, int]:
     return dict(db.execute("SELECT state, sum(jobs) FROM tally GROUP BY state"))
 
 
-def oldest_ready(db: Db) -> int | None:
-    """Give the instant since which the longest-waiting runnable job waits."""
-    return min((since for _, since in db.execute(_OLDEST).fetchall()), default=None)
-
-
 def runnable(db: Db, now: int) -> dict[str, int]:
     """Give for each open queue with runnable jobs since when the oldest of them waits.
 
@@ -122,6 +117,18 @@ def runnable(db: Db, now: int) -> dict[str, int]:
     for queue, since in due.fetchall():
         found[queue] = min(found.get(queue, since), since)
     return found
+
+
+def count_ready(db: Db, queues: Sequence[str]) -> int:
+    """Count the runnable jobs of those of these queues (none: all) that are not paused."""
+    marks = ", ".join("?" * len(queues))
+    of_these = f"AND name IN ({marks})" if queues else ""
+    row = db.execute(
+        "SELECT coalesce(sum((SELECT count(*) FROM job WHERE ready = 1 AND queue = queue.name)), 0)"
+        f" FROM queue WHERE paused = 0 {of_these}",
+        queues,
+    ).fetchone()
+    return int(row[0])
 
 
 PACE_ENDS = 1000  # of so many ends at most,

@@ -124,7 +124,7 @@ class _Bench:
 
     def _status(self) -> None:
         self.storage.tally()
-        self.storage.oldest_ready()
+        self.storage.runnable(spec.now_ms())
         self.storage.processing()
 
 
