@@ -51,7 +51,9 @@ class Talk:
     def progress(self, text: str) -> None:
         """Show how far long work is, on one line of the terminal; empty takes it away again."""
         if not self.quiet and not self.as_json and _is_terminal(sys.stderr):
-            print(f"\r\x1b[K{one_line(text)}", end="", file=sys.stderr, flush=True)
+            # A line that the terminal breaks could not be taken away again.
+            shown = cut(one_line(text), (terminal_width(2) or 80) - 1)
+            print(f"\r\x1b[K{shown}", end="", file=sys.stderr, flush=True)
 
     def error(self, error: QueueError, where: str = "queuectl") -> None:
         """Print why it could not be done: one line, or one JSON object."""
@@ -357,10 +359,10 @@ def _shrink(widths: list[int], loose: Sequence[int], room: int) -> bool:
     return True
 
 
-def terminal_width() -> int | None:
-    """Give the width of the terminal that reads the answer; None for a pipe or a file."""
+def terminal_width(fd: int = 1) -> int | None:
+    """Give the width of the terminal that reads the answer (1) or the talk (2); None for others."""
     try:
-        return os.get_terminal_size(1).columns or None
+        return os.get_terminal_size(fd).columns or None
     except OSError:
         return None
 

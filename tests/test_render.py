@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import unittest
 from unittest import mock
@@ -210,6 +211,17 @@ class StatusColourTest(CallTest):
 
 
 class TalkTest(CallTest):
+    def test_progress_stays_on_one_line(self) -> None:
+        size = os.terminal_size((20, 24))
+        with (
+            mock.patch("os.get_terminal_size", return_value=size),
+            mock.patch.object(sys, "stderr", Terminal()) as said,
+        ):
+            render.Talk().progress("waiting for 1000 workers")
+            render.Talk().progress("")
+            render.Talk(quiet=True).progress("nothing")
+        self.assertEqual(said.getvalue(), "\r\x1b[Kwaiting for 1000 w…\r\x1b[K")
+
     def test_quiet_means_neither_warnings_nor_tips_but_errors(self) -> None:
         said = self.ok("enqueue", "true")
         self.assertEqual(said.err, "queuectl: no worker serves the queue default\n")
