@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from queuectl.job import Job, Run
     from queuectl.reasons import Why
     from queuectl.schedules import Schedules
+    from queuectl.storage import absent
     from queuectl.worker import roster
 else:
-    logs = Later("queuectl.logs")
+    logs, absent = Later("queuectl.logs"), Later("queuectl.storage.absent")
 
 PRUNE_STEP = 500  # jobs deleted in one transaction, so that nobody waits long
 
@@ -38,16 +39,23 @@ PRUNE_STEP = 500  # jobs deleted in one transaction, so that nobody waits long
 class Queue:
     """One queue: a database file and what belongs to it. Opened at first use."""
 
-    def __init__(self, path: str | None = None) -> None:
-        """Take the queue at `path`, else at QUEUECTL_DB, else in the home directory."""
+    def __init__(self, path: str | None = None, *, create: bool = True) -> None:
+        """Take the queue at `path`, else at QUEUECTL_DB, else in the home directory.
+
+        Without `create` one that does not exist is empty, and nothing is made.
+        """
         self.place = Place(config.database_path(path))
+        self._create = create
         self._storage: Storage | None = None
 
     @property
     def storage(self) -> Storage:
         """The open file."""
+        if self._storage and self._storage.is_absent and not self.place.is_empty():
+            self.close()  # somebody has made it meanwhile
         if self._storage is None:
-            self._storage = Storage(self.place)
+            made = Storage if self._create or not self.place.is_empty() else absent.Absent
+            self._storage = made(self.place)
         return self._storage
 
     @property

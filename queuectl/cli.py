@@ -122,12 +122,17 @@ def _dispatch(words: list[str]) -> int:
     )
     db = values.pop("db", None)
     run = values.pop("run")
+    creates = values.pop("creates", False)
     values.pop("action_word", None)
     if values.pop("about_commands", False):  # no queue, but what this file alone can build
         return int(run(parsers, talk, **values))
     from queuectl.api import Queue
 
-    return int(run(Queue(db), talk, **values))
+    queue = Queue(db, create=creates)
+    status = int(run(queue, talk, **values))
+    if not creates and not status and queue.storage.is_absent:
+        talk.warn(f"there is no queue at {queue.place.db} yet")
+    return status
 
 
 def _parse(name: str, ours: list[str], exact: list[str] | None) -> argparse.Namespace:

@@ -32,6 +32,10 @@ class Place:
         self.run = os.path.join(self.state, "run")
         self.worker_log = os.path.join(self.state, "worker.log")
 
+    def is_empty(self) -> bool:
+        """Say whether no database is there."""
+        return not os.path.lexists(self.db)
+
     def log(self, job_id: str) -> str:
         """Give the path of a job's log."""
         return os.path.join(self.logs, job_id + ".log")

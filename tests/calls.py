@@ -42,8 +42,8 @@ def call(*words: str, stdin: bytes = b"", env: Mapping[str, str] = {}) -> Said:
     opened: list[api.Queue] = []
 
     class Tracked(api.Queue):
-        def __init__(self, path: str | None = None) -> None:
-            super().__init__(path)
+        def __init__(self, path: str | None = None, *, create: bool = True) -> None:
+            super().__init__(path, create=create)
             opened.append(self)
 
     with (

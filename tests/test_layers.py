@@ -179,7 +179,9 @@ class BudgetTest(unittest.TestCase):
     def test_an_enqueue_loads_nothing_dear(self) -> None:
         with tempfile.TemporaryDirectory(prefix="queuectl-test-") as folder:
             db = f"{folder}/q.db"
-            self.loaded_after("--db", db, "list")  # make the file first, as it is most often
+            self.loaded_after(
+                "--db", db, "queue", "pause", "q"
+            )  # make the file first, as it is most often
             loaded = self.loaded_after("--db", db, "enqueue", "--delay", "1h", "true")
             self.assertEqual(loaded & set(TOO_DEAR), set())
             ours = {name for name in loaded if name.startswith("queuectl.commands.")}

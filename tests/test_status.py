@@ -112,7 +112,6 @@ class CheckTest(QueueTest):
         return told["problems"]  # type: ignore[no-any-return]
 
     def test_nothing_to_do_is_healthy(self) -> None:
-        self.assertEqual(self.problems(), [])
         self.box.enqueue("true", "--hold")
         self.box.enqueue("true", "--delay", "1h")
         self.box.enqueue("true", "--queue", "slow", "--hold")
@@ -175,7 +174,7 @@ class CheckTest(QueueTest):
         self.box.wait_state(job, "completed")
 
     def test_a_database_that_cannot_be_written(self) -> None:
-        self.box.ok("list")
+        self.box.ok("queue", "pause", "q")
         db = sqlite3.connect(self.box.db, timeout=30, isolation_level=None)
         self.addCleanup(db.close)
         db.execute("SELECT count(*) FROM job").fetchone()  # it keeps -shm there

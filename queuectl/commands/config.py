@@ -39,7 +39,7 @@ def arguments(parser: ArgumentParser) -> None:
 def _set_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("key", metavar="KEY", help="a name that `config list` prints")
     parser.add_argument("value", metavar="VALUE", help="lengths: 90 or 90s (seconds), 10m, 2d")
-    parser.set_defaults(run=set_one)
+    parser.set_defaults(run=set_one, creates=True)
 
 
 def _get_arguments(parser: ArgumentParser) -> None:

@@ -65,7 +65,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--file", metavar="F", help='a job a line, shell or JSON; "-" is stdin')
     parser.add_argument("--wait", action="store_true", help="wait, and exit as the job did")
     parser.add_argument("--follow", action="store_true", help="print what it writes, with --wait")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, creates=True)
 
 
 def add_options(parser: ArgumentParser, but: Container[str] = ()) -> None:

@@ -54,12 +54,12 @@ def _set_arguments(parser: ArgumentParser) -> None:
     size.add_argument("--concurrency", metavar="N", help="so many slots, called 0 to N-1, or none")
     size.add_argument("--slots", metavar="LIST", help="the names of the slots, best first, or none")
     parser.add_argument("--rate", metavar="N/DUR", help="at most N starts in any DUR, or none")
-    parser.set_defaults(run=set_limits)
+    parser.set_defaults(run=set_limits, creates=True)
 
 
 def _pause_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="Q", help="the queue (all)")
-    parser.set_defaults(run=pause)
+    parser.set_defaults(run=pause, creates=True)
 
 
 def _resume_arguments(parser: ArgumentParser) -> None:

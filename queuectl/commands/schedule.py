@@ -88,7 +88,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--replace", action="store_true", help="take the place of one so named")
     parser.add_argument("--preview", metavar="N", help="print the next N instants, store nothing")
     enqueue.add_options(parser, recurring.ONCE_ONLY)
-    parser.set_defaults(run=add)
+    parser.set_defaults(run=add, creates=True)
 
 
 def _list_arguments(parser: ArgumentParser) -> None:

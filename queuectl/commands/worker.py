@@ -49,7 +49,7 @@ def _start_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--queue", dest="queue_name", metavar="Q", help="only these queues, with commas (all)"
     )
-    parser.set_defaults(run=start)
+    parser.set_defaults(run=start, creates=True)
 
 
 def _run_arguments(parser: ArgumentParser) -> None:
@@ -71,7 +71,7 @@ def _scale_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--queue", dest="queue_name", metavar="Q", help="the workers of these queues (all)"
     )
-    parser.set_defaults(run=scale)
+    parser.set_defaults(run=scale, creates=True)
 
 
 def _stop_arguments(parser: ArgumentParser) -> None:

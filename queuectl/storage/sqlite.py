@@ -21,6 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from queuectl.storage.absent import Look
+
 # Frames (a page each) after which a commit also checkpoints. Few: a client that opens the file
 # alone has to read the whole WAL first.
 WAL_FRAMES = 256
@@ -160,11 +162,11 @@ class Connection:
         except Busy:
             pass
 
-    def write(self) -> Write:
+    def write(self) -> Write | Look:
         """Open a write transaction: `with connection.write() as db: …`."""
         return Write(self)
 
-    def read(self) -> Read:
+    def read(self) -> Read | Look:
         """Open a read transaction: one consistent view of the file."""
         return Read(self)
 

@@ -31,6 +31,8 @@ else:
 class Storage:
     """An open queue file. Not for use across a fork: close it before, open another after."""
 
+    is_absent = False
+
     def __init__(self, place: Place, *, flushed_later: bool = False) -> None:
         """Open the file at a place; with `flushed_later` it is for the caller to `flush`."""
         self._at = Connection(place, flushed_later)
