@@ -428,7 +428,7 @@ class Queue:
         """Look the installation, the file and the machine over."""
         from queuectl.checkup import examine
 
-        return examine(self.storage, self.place)
+        return examine(lambda: self.storage, self.place)
 
     # -- configuration -----------------------------------------------------------------------
 

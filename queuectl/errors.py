@@ -65,3 +65,7 @@ class Refused(QueueError):
     """A file is not ours, or not safe, and was left untouched."""
 
     code = "refused"
+
+
+class Damaged(Refused):
+    """A file is no sound database; whether it ever was one of ours cannot be told."""

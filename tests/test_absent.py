@@ -15,7 +15,7 @@ NOW = 1_800_000_000_000
 # What is an empty answer, and what names something that is not there.
 LOOKS = (
     "list", "status", "stats", "wait", "dlq list", "dlq retry --all", "queue list", "queue resume",
-    "metrics", "config list", "config get timeout", "config unset timeout", "worker list",
+    "metrics", "doctor", "config list", "config get timeout", "config unset timeout", "worker list",
     "worker stop", "schedule list", "prune --older-than 1d --yes", "dlq purge --all --yes",
 )  # fmt: skip
 NAMES = (

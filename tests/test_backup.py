@@ -1,16 +1,14 @@
-"""backup, doctor, metrics: looking after the file."""
+"""backup, metrics: looking after the file."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import sqlite3
 import stat
 import subprocess
 import unittest
 
-from tests.support import QueueTest, wait_for
+from tests.support import QueueTest
 
 
 class BackupTest(QueueTest):
@@ -39,45 +37,6 @@ class BackupTest(QueueTest):
         missing = self.box.run("backup", str(self.box.dir / "no" / "where"))
         self.assertEqual((missing.code, missing.err.count("\n")), (1, 1))
         self.assertEqual([p.name for p in self.box.dir.iterdir() if "part" in p.name], [])
-
-
-class DoctorTest(QueueTest):
-    def findings(self, code: int = 0) -> dict[str, list[str]]:
-        result = self.box.run("doctor", "--json")
-        self.assertEqual(result.code, code, result)
-        found: dict[str, list[str]] = {}
-        for each in result.json:  # type: ignore[attr-defined]
-            found.setdefault(each["level"], []).append(f"{each['name']}: {each['what']}")
-        return found
-
-    def test_all_is_well(self) -> None:
-        self.box.enqueue("true")
-        self.box.ok("worker", "run", "--burst")
-        self.assertEqual(set(self.findings()), {"ok"})
-        self.assertIn("ok    integrity", self.box.ok("doctor").out)
-
-    def test_what_it_finds(self) -> None:
-        job = self.box.enqueue("sleep 60", "--queue", "lonely")
-        self.box.ok("worker", "start", "--queue", "other")
-        os.chmod(self.box.db, 0o644)
-        (victim,) = (int(str(w["pid"])) for w in self.box.workers())
-        pools = sqlite3.connect(self.box.db).execute("SELECT pid FROM pool").fetchall()
-        for pid in (pools[0][0], victim):
-            os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not self.box.workers(), "their death")
-        (self.box.state / "run" / "worker-1-dead.lock").touch()
-        found = " ".join(self.findings()["warn"])
-        for word in ("0644", "lonely", "registered and are dead", "nobody's"):
-            self.assertIn(word, found)
-        self.assertEqual(self.box.state_of(job), "pending")
-
-    def test_a_count_that_is_wrong_is_bad(self) -> None:
-        self.box.enqueue("true")
-        db = sqlite3.connect(self.box.db)
-        db.execute("UPDATE tally SET jobs = 7")
-        db.commit()
-        db.close()
-        self.assertIn("1 jobs are there and 7 are counted", " ".join(self.findings(1)["bad"]))
 
 
 class MetricsTest(QueueTest):

@@ -37,5 +37,10 @@ def release(place: Place) -> None:
         pass
 
 
+def is_kept(place: Place) -> bool:
+    """Say whether the ballast is there."""
+    return os.path.lexists(_path(place))
+
+
 def _path(place: Place) -> str:
     return os.path.join(place.state, "ballast")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sqlite3
 
-from queuectl.errors import Busy, Full, Gone, QueueError, Refused
+from queuectl.errors import Busy, Damaged, Full, Gone, QueueError
 from queuectl.place import MARKER, Place, check_database, open_state
 from queuectl.storage import lock, migrate
 
@@ -170,7 +170,8 @@ class Connection:
         """Open a read transaction: one consistent view of the file."""
         return Read(self)
 
-    def engine_version(self) -> tuple[int, ...]:
+    @staticmethod
+    def engine_version() -> tuple[int, ...]:
         """Give the version of SQLite."""
         return sqlite3.sqlite_version_info
 
@@ -314,7 +315,7 @@ def _explained(error: BaseException, place: Place) -> BaseException:
         return error
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return Refused(f"{place.db} is not a sound database: {error}", "To look: queuectl doctor")
+        return Damaged(f"{place.db} is not a sound database: {error}", "To look: queuectl doctor")
     # A connection that is opened on a full disk fails at the -shm, and as an I/O error.
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(place)):
         return Full(f"the disk that holds {place.db} is full", "Free some space and try again")

@@ -393,9 +393,7 @@ class Storage:
         with self._at.read() as db:
             return views.integrity(db)
 
-    def engine_version(self) -> tuple[int, ...]:
-        """Give the version of the database engine."""
-        return self._at.engine_version()
+    engine_version = staticmethod(Connection.engine_version)
 
     def backup(self, target: str, progress: Callable[[float], None]) -> int:
         """Write a consistent copy of the file; give its bytes."""

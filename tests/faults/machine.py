@@ -59,6 +59,8 @@ def unkillable(box: Sandbox) -> None:
             stopped = box.run("worker", "stop", "--now", timeout_s=60)
             equal(stopped.code, 1, "worker stop")
             check("cannot be ended" in stopped.err, stopped.err)
+            looked = box.run("doctor")
+            check(looked.code == 1 and f"cancel --force {job}" in looked.out, f"doctor: {looked!r}")
             box.ok("cancel", "--force", job)
             equal(box.state_of(job), "cancelled", "given up")
             equal(box.ledger(), [f"start {job}"], "the ledger")
