@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from tests.bench import lab, run, scale, storm, wal
+from tests.bench import lab, run, scale, storm, views, wal
 from tests.bench.figure import Figure
 from tests.bench.run import FULL, QUICK, Size
 
@@ -27,6 +27,7 @@ FIGURES: dict[str, Callable[[Size], list[Figure]]] = {
     "bulk": run.bulk,
     "scale": scale.scale,
     "clutter": scale.clutter,
+    "views": views.views,
     "storm": storm.storm,
 }
 
