@@ -248,7 +248,9 @@ class WatchTest(QueueTest):
     @unittest.skipUnless(LINUX, "no sigtimedwait")
     def test_it_stops_with_the_old_screen_in_view_and_goes_on(self) -> None:
         self.box.ok("list")
-        pid, screen = self.watch(shell=("sh", "-mc", '"$@"; echo stopped; fg', "sh"))
+        pid, screen = self.watch(
+            shell=("sh", "-mc", '"$@"; echo stopped; fg; echo over; cat', "sh")
+        )
         self.read_until(screen, b"pending: 0")
         os.write(screen, b"\x1a")
         seen = self.read_until(screen, b"stopped\r\n")
@@ -256,7 +258,9 @@ class WatchTest(QueueTest):
         seen = self.read_until(screen, b"pending: 0", seen[seen.rindex(b"stopped") :])
         self.assertIn(b"\x1b[?1049h\x1b[?25l", seen)
         os.write(screen, b"\x03")
-        self.assertIn(b"\x1b[?25h\x1b[?1049l", self.rest(screen))
+        self.assertIn(b"\x1b[?25h\x1b[?1049l", self.read_until(screen, b"over\r\n"))
+        os.write(screen, b"\x04")  # the shell has held the terminal: what is written last counts
+        self.rest(screen)
         os.waitpid(pid, 0)
 
     def test_lines_that_the_terminal_breaks_are_counted(self) -> None:
