@@ -315,10 +315,11 @@ class Queue:
         """List the known queues: name, paused, concurrency, slots, rate, counts by state."""
         return self.storage.queues()
 
-    def limit(self, queue: str, slots: Sequence[str] | None) -> None:
-        """Name the slots of a queue, which are also its concurrency; None lifts the limit."""
-        self.storage.set_slots(queue, slots)
+    def limit(self, queue: str, slots: Sequence[str] | None) -> list[tuple[str, int]]:
+        """Name the slots of a queue, its concurrency; None: no limit. Give what never fits now."""
+        never_fit = self.storage.set_slots(queue, slots)
         wake.ring_all(self.place)
+        return never_fit
 
     def limit_rate(self, queue: str, starts: int | None, window_s: float | None) -> None:
         """Allow at most so many starts in any window of so many seconds; None lifts the limit."""
@@ -327,7 +328,7 @@ class Queue:
         wake.ring_all(self.place)
 
     def pause(self, queue: str | None = None) -> list[str]:
-        """Start no more jobs of a queue (None: of any); name the queues that changed."""
+        """Start no more jobs of a queue (None: of any, now or later); name those that changed."""
         return self.storage.set_paused(queue, True)
 
     def resume(self, queue: str | None = None) -> list[str]:

@@ -177,6 +177,45 @@ class QueueCommandTest(QueueTest):
         self.box.ok("queue", "resume", "slow")
         wait_for(lambda: self.box.ledger() == ["ran"], "the job to run after resume")
 
+    def test_a_pause_of_all_holds_for_queues_named_later(self) -> None:
+        self.box.ok("queue", "pause", "known")
+        self.box.ok("queue", "pause")
+        late = self.box.enqueue("echo late >> ledger", "--queue", "late")
+        moved = self.box.enqueue("echo moved >> ledger", "--queue", "known")
+        self.box.ok("edit", moved, "--queue", "moved")
+        self.box.ok("queue", "set", "limited", "--concurrency", "2")
+        paused = {q["name"] for q in self.box.ok("queue", "list", "--json").json if q["paused"]}  # type: ignore[attr-defined]
+        self.assertEqual(paused, {"known", "late", "moved", "limited"})
+        self.box.ok("worker", "run", "--burst")
+        self.assertEqual(self.box.ledger(), [])
+        self.assertEqual(self.box.job(late)["waiting_for"], "paused")
+        self.box.ok("queue", "resume", "late")  # the others stay
+        self.box.enqueue("echo later >> ledger", "--queue", "later")
+        self.box.ok("worker", "run", "--burst")
+        self.assertEqual(self.box.ledger(), ["late"])
+        self.box.ok("queue", "resume")
+        self.box.enqueue("echo last >> ledger", "--queue", "last")
+        self.box.ok("worker", "run", "--burst")
+        self.assertEqual(sorted(self.box.ledger()), ["last", "late", "later", "moved"])
+        self.assertNotIn("pause-all", self.box.ok("config", "list").out)
+
+    def test_a_queue_that_nobody_named_is_not_resumed(self) -> None:
+        self.box.enqueue("true")
+        result = self.box.run("queue", "resume", "never-seen")
+        self.assertEqual((result.code, result.out, result.err.count("\n")), (3, "", 1), result)
+        names = [queue["name"] for queue in self.box.ok("queue", "list", "--json").json]  # type: ignore[attr-defined]
+        self.assertEqual(names, ["default"])
+
+    def test_a_limit_that_a_waiting_job_never_fits_is_told(self) -> None:
+        for flags in ((), ("--hold",), ("--delay", "1h")):
+            self.box.enqueue("true", "--queue", "gpu", "--slots", "4", *flags)
+        self.box.enqueue("true", "--queue", "gpu", "--slots", "2")
+        self.box.enqueue("true", "--slots", "4")
+        result = self.box.ok("queue", "set", "gpu", "--concurrency", "3")
+        told = [f"queuectl: job {n} needs 4 slots: it can never run now" for n in (1, 3, 2)]
+        self.assertEqual(result.err.splitlines(), told)
+        self.assertEqual(self.box.ok("queue", "set", "gpu", "--concurrency", "4").err, "")
+
     def test_bad_limits_change_nothing(self) -> None:
         for words in (
             ("--rate", "0/1s"),

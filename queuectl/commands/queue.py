@@ -24,6 +24,7 @@ examples:
   queuectl queue set mail --rate 10/1m       no minute with more than ten starts
   queuectl queue set mail --rate none
   queuectl queue pause build
+  queuectl queue pause                         all, until: queuectl queue resume
   queuectl queue resume build
 """
 HEAD = ("QUEUE", "STATE", "CONCURRENCY", "RATE", "WAITING", "RUNNING", "DEAD")
@@ -101,27 +102,32 @@ def set_limits(
     if concurrency is not None:
         names = None if count is None else [str(number) for number in range(int(str(count)))]
     if concurrency is not None or slots is not None:
-        queue.limit(known, names or None)  # type: ignore[arg-type]
+        for job_id, needs in queue.limit(known, names or None):  # type: ignore[arg-type]
+            talk.warn(f"job {job_id} needs {needs} slots: it can never run now")
     if rate is not None:
         queue.limit_rate(known, *(allowed or (None, None)))  # type: ignore[misc]
     return _tell(queue, talk, [known])
 
 
 def pause(queue: Queue, talk: Talk, *, name: str | None) -> int:
-    """Pause a queue, or all that are known."""
+    """Pause a queue, or all: those that are named later, too."""
     known = option("Q", values.name, name)
     changed = queue.pause(known)  # type: ignore[arg-type]
     if name and not changed:
         talk.warn(f"queue {name} is paused already")
+    elif not name and not talk.as_json and not talk.quiet:
+        talk.answer("All queues are paused, also those that are named later.")
     return _tell(queue, talk, [name] if name else changed)
 
 
 def resume(queue: Queue, talk: Talk, *, name: str | None) -> int:
-    """Resume a queue, or all that are known."""
+    """Resume a queue, or all."""
     known = option("Q", values.name, name)
     changed = queue.resume(known)  # type: ignore[arg-type]
     if name and not changed:
         talk.warn(f"queue {name} is not paused")
+    elif not name and not talk.as_json and not talk.quiet:
+        talk.answer("All queues are open.")
     return _tell(queue, talk, [name] if name else changed)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuectl.errors import UsageError
+from queuectl.errors import NotFound, UsageError
 from queuectl.storage.jobs import HEADS
 
 SET_BACK_MS = 60_000  # twice what a worker may wait for the lock
@@ -15,6 +15,18 @@ if TYPE_CHECKING:
     from queuectl.job import Job
 
     Db = sqlite3.Connection
+
+
+# Where waiting jobs are found without a walk through those that have ended.
+_TOO_LARGE = " UNION ALL ".join(
+    f"SELECT id, slots FROM job INDEXED BY {index} WHERE {which} AND queue = :queue "
+    "AND slots > :limit AND state IN ('pending', 'failed')"
+    for index, which in (
+        ("job_ready", "ready = 1"),
+        ("job_due", "ready = 0 AND held = 0 AND waits = 0"),
+        ("job_kept", "ready = 0 AND (held = 1 OR waits > 0)"),
+    )
+)
 
 
 def know(db: Db, queue: str) -> None:
@@ -108,11 +120,12 @@ def openings(db: Db) -> list[int]:
     return found
 
 
-def set_slots(db: Db, queue: str, names: Sequence[str] | None) -> None:
+def set_slots(db: Db, queue: str, names: Sequence[str] | None) -> list[tuple[str, int]]:
     """Give a queue these slots, in order of preference; None lifts the limit.
 
     Slots in use stay with their jobs until those end; running jobs that have none get one that
-    counts and then goes, so that the limit holds from now on.
+    counts and then goes, so that the limit holds from now on. Gives the waiting jobs that can
+    never fit any more, and what each needs.
     """
     know(db, queue)
     db.execute("DELETE FROM slot WHERE queue = ? AND job IS NULL", (queue,))
@@ -121,7 +134,7 @@ def set_slots(db: Db, queue: str, names: Sequence[str] | None) -> None:
     limit = None if names is None else len(names)
     db.execute("UPDATE queue SET concurrency = ? WHERE name = ?", (limit, queue))
     if names is None:
-        return
+        return []
     kept = {job for _, job in busy}
     busy += [("-", seq) for seq in _running(db, queue) if seq not in kept]
     place = 0
@@ -134,6 +147,7 @@ def set_slots(db: Db, queue: str, names: Sequence[str] | None) -> None:
     for name, job in busy:
         _add(db, queue, place, name, job, retired=1)
         place += 1
+    return db.execute(_TOO_LARGE, {"queue": queue, "limit": limit}).fetchall()
 
 
 def set_rate(db: Db, queue: str, starts: int | None, window_ms: int | None, now: int) -> None:
@@ -154,9 +168,18 @@ def set_rate(db: Db, queue: str, starts: int | None, window_ms: int | None, now:
 
 
 def set_paused(db: Db, queue: str | None, paused: bool) -> list[str]:
-    """Pause or resume a queue (None: every known one); name those that changed."""
-    if queue is not None:
+    """Pause or resume a queue (None: all, those to come too); name those that changed.
+
+    That all are paused is noted among the settings, where a trigger finds it.
+    """
+    if queue is None and paused:
+        db.execute("INSERT OR IGNORE INTO config VALUES ('pause-all', '')")
+    elif queue is None:
+        db.execute("DELETE FROM config WHERE key = 'pause-all'")
+    elif paused:
         know(db, queue)
+    elif not db.execute("SELECT 1 FROM queue WHERE name = ?", (queue,)).fetchone():
+        raise NotFound(f"there is no queue {queue}", "To see them: queuectl queue list")
     rows = db.execute(
         "UPDATE queue SET paused = ?1 WHERE paused <> ?1 AND (?2 IS NULL OR name = ?2) "
         "RETURNING name",

@@ -148,10 +148,10 @@ class Storage:
         with self._at.read() as db:
             return limits.queues(db)
 
-    def set_slots(self, queue: str, names: Sequence[str] | None) -> None:
-        """Name the slots of a queue, which are its limit; None lifts it."""
+    def set_slots(self, queue: str, names: Sequence[str] | None) -> list[tuple[str, int]]:
+        """Name the slots of a queue, its limit; None lifts it. Give what never fits any more."""
         with self._at.write() as db:
-            limits.set_slots(db, queue, names)
+            return limits.set_slots(db, queue, names)
 
     def set_rate(self, queue: str, starts: int | None, window_ms: int | None, now: int) -> None:
         """Allow at most so many starts in any window of this length; None lifts the limit."""
@@ -159,7 +159,7 @@ class Storage:
             limits.set_rate(db, queue, starts, window_ms, now)
 
     def set_paused(self, queue: str | None, paused: bool) -> list[str]:
-        """Pause or resume a queue (None: all known); name those that changed."""
+        """Pause or resume a queue (None: all, those to come too); name those that changed."""
         with self._at.write() as db:
             return limits.set_paused(db, queue, paused)
 

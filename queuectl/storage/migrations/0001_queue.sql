@@ -223,6 +223,12 @@ CREATE TABLE config (
     value   TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- While a pause of all queues stands (see limits.py), one that becomes known is paused, too.
+CREATE TRIGGER queue_known AFTER INSERT ON queue
+WHEN EXISTS (SELECT 1 FROM config WHERE key = 'pause-all') BEGIN
+    UPDATE queue SET paused = 1 WHERE name = new.name;
+END;
+
 -- How many jobs each queue has in each state: status must not count a million rows. And which
 -- one came into it last: `logs` finds the job started last without an index on started_at.
 CREATE TABLE tally (
