@@ -10,6 +10,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Sequence
 
 from tests.torture import plan, report, verdict
 from tests.torture.field import Field
@@ -117,19 +118,24 @@ def _drain(ground: Field, seed: int, options: argparse.Namespace) -> str:
     ground.reap()
     ground.run("queue", "resume")
     ground.run("queue", "set", "default", "--concurrency", "none")
-    status, _ = ground.run("worker", "start", "--count", str(options.workers))
+    start = ("worker", "start", "--count", str(options.workers))
+    status, _ = ground.run(*start)
     if status:
         return f"worker start: {status}"
-    return _wait_drained(ground, options.patience)
+    return _wait_drained(ground, options.patience, start)
 
 
-def _wait_drained(ground: Field, patience_s: float) -> str:
+def _wait_drained(ground: Field, patience_s: float, start: Sequence[str]) -> str:
+    """Wait until every job has ended. One kind of job stops all workers: then they start anew."""
     before, since = -1, time.monotonic()
     while time.monotonic() - since < patience_s:
         ground.reap()
         status, text = ground.run("status", "--json")
         if status == 0:
-            jobs = json.loads(text)["jobs"]
+            found = json.loads(text)
+            if not found["workers"]:
+                ground.run(*start)
+            jobs = found["jobs"]
             open_jobs = sum(jobs[state] for state in ("pending", "processing", "failed"))
             if open_jobs == 0:
                 return ""
