@@ -403,12 +403,12 @@ class Queue:
         self,
         after_s: float | None = None,
         wait: bool = True,
-        progress: Callable[[int], None] = lambda left: None,
+        progress: roster.Progress = lambda left, stopped: None,
     ) -> tuple[int, list[int]]:
         """Stop every worker; after `after_s` seconds their jobs are ended (None: never).
 
-        Gives how many were asked and the pids of those that did not stop; `progress` is told how
-        many are left.
+        Gives how many were asked and the pids of those that did not stop; `progress` is told who
+        is left, and the pids of those that a signal has stopped.
         """
         from queuectl.worker import roster
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 from queuectl import config, values
 from queuectl.commands.parsing import add_actions, option
 from queuectl.errors import QueueError, UsageError
@@ -10,9 +13,11 @@ from queuectl.render import moment, table
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
+    from collections.abc import Callable, Sequence
 
     from queuectl.api import Queue
     from queuectl.render import Talk
+    from queuectl.worker.roster import Worker
 
 EXAMPLES = """
 examples:
@@ -28,6 +33,7 @@ examples:
 HEAD = ("PID", "STATE", "QUEUES", "SINCE", "JOB", "COMMAND")
 SPARE = ("QUEUES", "SINCE")  # what a narrow terminal does without, in this order
 MAX_WORKERS = 1000
+STOPPED_S = 2.0  # for shorter, it may be a debugger's doing
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -147,7 +153,7 @@ def stop(queue: Queue, talk: Talk, *, timeout: str | None, now: bool, no_wait: b
     asked, left = queue.stop_workers(
         after_s,  # type: ignore[arg-type]
         wait,
-        lambda count: talk.progress(f"waiting for {count} {_workers(count)}"),
+        _waiting(talk),
     )
     talk.progress("")
     if talk.as_json:
@@ -164,6 +170,25 @@ def stop(queue: Queue, talk: Talk, *, timeout: str | None, now: bool, no_wait: b
         why = f" ({stuck})" if stuck else ""
         raise QueueError(f"{len(left)} {_workers(len(left))} did not stop: pid {pids}{why}")
     return 0
+
+
+def _waiting(talk: Talk) -> Callable[[Sequence[Worker], Sequence[int]], None]:
+    """Make what shows who is waited for, and says once of each that is stopped that it is."""
+    since: dict[int, float] = {}
+
+    def show(left: Sequence[Worker], stopped: Sequence[int]) -> None:
+        jobs = {worker.pid: f"job {worker.job.id}" for worker in left if worker.job}
+        running = f": {', '.join(jobs.values())}" if jobs else ""
+        talk.progress(f"waiting for {len(left)} {_workers(len(left))}{running}")
+        now = time.monotonic()
+        for pid in stopped:
+            if now - since.setdefault(pid, now) >= STOPPED_S:
+                since[pid] = math.inf
+                talk.progress("")
+                runs = f" and has {jobs[pid]}" if pid in jobs else ""
+                talk.warn(f"process {pid} is stopped{runs}. To let it go on: kill -CONT {pid}")
+
+    return show
 
 
 def list_workers(queue: Queue, talk: Talk) -> int:

@@ -27,6 +27,15 @@ def tell(place: Place, text: str) -> None:
         pass
 
 
+def say(text: str) -> None:
+    """Tell the owner of a foreground pool; nobody else needs to know."""
+    if to_stderr:
+        try:
+            os.write(2, f"queuectl: {text}\n".encode())
+        except OSError:
+            pass
+
+
 def open_log(place: Place) -> int:
     """Open worker.log for appending, rotated when it has grown."""
     path = place.worker_log

@@ -133,6 +133,7 @@ class Pool:
         self._others = False
         self._next_tick: int | None = None  # ms: when a schedule fires next
         self._told: set[str] = set()
+        self._heard = False
         asked = {"background": int(shift.background), "queues": shift.queues}
         self._me = self._open().enlist_pool(self._seat.record(now_ms()) | asked)
 
@@ -165,7 +166,18 @@ class Pool:
             self._ear.raise_to(DRAIN)
         if self._may_have_changed(storage):
             self._see_to_the_queue(storage)
+        if self._ear.signalled and not self._heard:
+            self._heard = True
+            self._say_what_is_left(storage)
         self._pass_on()
+
+    def _say_what_is_left(self, storage: Storage) -> None:
+        """Say at the first Ctrl-C what is waited for, and how not to."""
+        mine = {worker.id for worker in storage.workers(self._me.id)}
+        count = sum(job.worker in mine for job in storage.processing())
+        if count and self._ear.level == DRAIN:
+            jobs = "1 job runs" if count == 1 else f"{count} jobs run"
+            journal.say(f"draining: {jobs} to the end; once more to end them now")
 
     def _may_have_changed(self, storage: Storage) -> bool:
         """Say whether a look can find anything new; while all is quiet, every few seconds."""

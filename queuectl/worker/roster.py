@@ -13,11 +13,13 @@ from queuectl.worker import alive, tree, upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from queuectl.job import Job, PoolRecord, Run, WorkerRecord
     from queuectl.place import Place
     from queuectl.storage import Storage
+
+    Progress = Callable[[Sequence["Worker"], Sequence[int]], None]
 
 LOOK_S = 0.05
 # What a stop that ends jobs may take beyond the grace, before it is said to have failed.
@@ -95,8 +97,7 @@ def surplus(
 
 
 def _seen(record: WorkerRecord, job: Job | None, pool: PoolRecord | None) -> Worker:
-    process = tree.look(record.pid) if tree.LINUX else None
-    if process is not None and process.state in "tT":
+    if _is_stopped(record.pid):
         state = "stopped"
     elif record.stop:
         state = "draining"
@@ -114,19 +115,24 @@ def _seen(record: WorkerRecord, job: Job | None, pool: PoolRecord | None) -> Wor
     )
 
 
+def _is_stopped(pid: int) -> bool:
+    process = tree.look(pid) if tree.LINUX else None
+    return process is not None and process.state in "tT"
+
+
 def stop_all(
     storage: Storage,
     place: Place,
     *,
     after_s: float | None,
     wait: bool,
-    progress: Callable[[int], None] = lambda left: None,
+    progress: Progress = lambda left, stopped: None,
 ) -> tuple[int, list[int]]:
     """Order everybody to stop, and wait until they are gone.
 
     After `after_s` seconds jobs are ended (None: never). Gives how many workers were asked, and
     the pids of those that are still there. What dead pools left is seen to as well. `progress` is
-    told now and then how many are left.
+    told now and then who is left, and the pids of those that a signal has stopped.
     """
     now = now_ms()
     there = workers(storage, place)
@@ -142,19 +148,19 @@ def stop_all(
     return len(there), left
 
 
-def _wait(
-    storage: Storage, place: Place, after_s: float | None, progress: Callable[[int], None]
-) -> None:
+def _wait(storage: Storage, place: Place, after_s: float | None, progress: Progress) -> None:
     """Wait for the pools that are there now; without a deadline, as long as it takes."""
     pools = storage.pools()
     deadline = None
     if after_s is not None:
         grace_s = PATIENCE_S + upkeep.longest_grace(storage)
         deadline = time.monotonic() + after_s + grace_s
-    while any(_lives(storage, place, pool) for pool in pools):
+    while there := [pool for pool in pools if _lives(storage, place, pool)]:
         if deadline is not None and time.monotonic() > deadline:
             return
-        progress(len(workers(storage, place)))
+        left = workers(storage, place)
+        pids = [worker.pid for worker in left] + [pool.pid for pool in there]
+        progress(left, [pid for pid in pids if _is_stopped(pid)])
         time.sleep(LOOK_S)
 
 

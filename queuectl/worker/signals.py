@@ -28,6 +28,7 @@ class Ear:
 
     def __init__(self, lifeline: int | None = None) -> None:
         self.level = 0
+        self.signalled = False
         self.orphaned = False
         self._lifeline = lifeline
         self._bell: Bell | None = None
@@ -56,6 +57,7 @@ class Ear:
     def _on_stop(self, number: int, _: FrameType | None) -> None:
         # A closing terminal and our supervisor say HUP, and mean: finish and go.
         self.level = max(self.level, DRAIN) if number == signal.SIGHUP else self.level + 1
+        self.signalled = True
 
     def raise_to(self, level: int) -> None:
         """Take an order that came another way."""
