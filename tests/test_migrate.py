@@ -26,6 +26,11 @@ def with_next(script: str) -> mock._patch_dict:  # type: ignore[name-defined]
     return mock.patch.multiple(migrate, VERSION=NEXT, _scripts=lambda: scripts)
 
 
+def _schema(path: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+
+
 class MigrateTest(unittest.TestCase):
     def setUp(self) -> None:
         self.place = Place(str(temporary(self) / "q.db"))
@@ -51,6 +56,24 @@ class MigrateTest(unittest.TestCase):
             self.assertEqual(store.job("1").command, "true")
         self.assertEqual(self.ask("PRAGMA user_version"), NEXT)
         self.assertEqual(self.ask("SELECT n FROM fresh"), 1)
+
+    def test_a_file_of_each_earlier_version_becomes_like_a_new_one(self) -> None:
+        self.old_file()
+        new, every = _schema(self.place.db), migrate._scripts()
+        for have in range(1, migrate.VERSION):
+            with self.subTest(have=have):
+                self.place = Place(str(temporary(self) / "q.db"))
+                scripts = every[:have]
+                with mock.patch.multiple(
+                    migrate,
+                    VERSION=have,
+                    _scripts=lambda: scripts,  # noqa: B023
+                ):
+                    self.old_file()
+                with closing(Storage(self.place)) as store:
+                    self.assertEqual(store.job("1").command, "true")
+                self.assertEqual(_schema(self.place.db), new)
+                self.assertEqual(self.ask("PRAGMA integrity_check"), "ok")
 
     def test_a_migration_that_fails_leaves_the_old_file(self) -> None:
         self.old_file()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from queuectl.place import Place
 
 APPLICATION_ID = 0x51435431  # "QCT1"
-VERSION = 1  # the number of the newest migration
+VERSION = 2  # the number of the newest migration
 
 
 def version(db: sqlite3.Connection) -> int:

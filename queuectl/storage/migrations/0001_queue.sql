@@ -83,20 +83,15 @@ CREATE TABLE job (
 
 CREATE UNIQUE INDEX job_name ON job (name) WHERE name IS NOT NULL;
 -- The line in front of the workers. Queue-led: a paused queue is skipped, never walked through.
--- The last two ride along, here and below: a list that asks for them need not open every job.
-CREATE INDEX job_ready ON job (queue, priority DESC, run_at, seq, updated_at, label)
-    WHERE ready = 1;
+CREATE INDEX job_ready ON job (queue, priority DESC, run_at, seq) WHERE ready = 1;
 -- What becomes ready by the clock alone.
-CREATE INDEX job_due ON job (run_at, seq, updated_at, label)
+CREATE INDEX job_due ON job (run_at)
     WHERE ready = 0 AND held = 0 AND waits = 0 AND state IN ('pending', 'failed');
 -- What waits for a person or for other jobs, for lists: it costs a job that is neither nothing.
-CREATE INDEX job_kept ON job (run_at, seq, updated_at, label)
+CREATE INDEX job_kept ON job (run_at)
     WHERE ready = 0 AND (held = 1 OR waits > 0) AND state IN ('pending', 'failed');
--- Those that back off or are due again, among many that were never started.
-CREATE INDEX job_failed ON job (ready, run_at) WHERE state = 'failed';
 CREATE INDEX job_processing ON job (worker) WHERE state = 'processing';
-CREATE INDEX job_finished ON job (state, finished_at, seq, queue, label)
-    WHERE finished_at IS NOT NULL;
+CREATE INDEX job_finished ON job (state, finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX job_expires ON job (expires_at)
     WHERE expires_at IS NOT NULL AND state = 'pending' AND run = 0;
 CREATE INDEX job_label ON job (label) WHERE label IS NOT NULL;
@@ -222,12 +217,6 @@ CREATE TABLE config (
     key     TEXT PRIMARY KEY,
     value   TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
-
--- While a pause of all queues stands (see limits.py), one that becomes known is paused, too.
-CREATE TRIGGER queue_known AFTER INSERT ON queue
-WHEN EXISTS (SELECT 1 FROM config WHERE key = 'pause-all') BEGIN
-    UPDATE queue SET paused = 1 WHERE name = new.name;
-END;
 
 -- How many jobs each queue has in each state: status must not count a million rows. And which
 -- one came into it last: `logs` finds the job started last without an index on started_at.
