@@ -94,8 +94,16 @@ def token_of(path: str) -> str:
 
 def is_alive(place: Place, record: PoolRecord | WorkerRecord) -> bool:
     """Say whether whoever registered still lives."""
-    held = _is_held(place, record.lock, record.lock_dev, record.lock_ino)
+    held = _is_held(place, record.lock + ".lock", record.lock_dev, record.lock_ino)
     return bool(held) or birth(record.pid) == record.birth
+
+
+def has_heirs(place: Place, record: WorkerRecord) -> bool:
+    """Say whether anybody holds the exec lock of a dead worker: then its job's processes live.
+
+    That nobody holds it proves nothing: they may have closed it.
+    """
+    return bool(_is_held(place, record.lock + EXEC, record.exec_dev, record.exec_ino))
 
 
 def noted_session(place: Place, record: WorkerRecord) -> str:
@@ -140,17 +148,17 @@ def _lock_new(path: str) -> int:
     return fd
 
 
-def _is_held(place: Place, token: str, dev: int, ino: int) -> bool | None:
+def _is_held(place: Place, name: str, dev: int, ino: int) -> bool | None:
     """Say whether a lock is held; None where its file is gone and nothing knows of it."""
     try:
-        fd = os.open(os.path.join(place.run, token + ".lock"), os.O_RDONLY | os.O_NOFOLLOW)
+        fd = os.open(os.path.join(place.run, name), os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
         return _is_listed(dev, ino)
     try:
         found = os.fstat(fd)
         if (found.st_dev, found.st_ino) != (dev, ino):
             return _is_listed(dev, ino)
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who ask are not in the way
         return False
     except BlockingIOError:
         return True

@@ -218,10 +218,7 @@ class Pool:
 
     def _adopted(self) -> list[tree.Process]:
         """List the orphans that came to us: whatever below us is not a worker, nor below one."""
-        spare = self._spare | frozenset(self._children)
-        found = tree.below(os.getpid(), spare)
-        # A table is not read at one instant; that nobody is there, the kernel's list must say.
-        return found or [child for child in tree.children(os.getpid()) if child.pid not in spare]
+        return tree.below(os.getpid(), self._spare | frozenset(self._children))
 
     def _bury_adopted(self) -> None:
         for process in tree.table() if tree.LINUX else ():

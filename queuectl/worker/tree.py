@@ -38,6 +38,10 @@ class Process:
     state: str
 
 
+# Stands for processes that are there by all signs and end sooner than they can be looked at.
+ELUSIVE = Process(0, 0, 0, 0, 0, "?")
+
+
 def become_subreaper() -> None:
     """Make orphans below us our children, not init's. Not inherited by fork: call it anew."""
     if LINUX:
@@ -74,23 +78,24 @@ def look(pid: int) -> Process | None:
 
 def table() -> list[Process]:
     """Read the process table."""
-    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
-    return [process for pid in pids if (process := look(pid))]
+    return [process for pid in _pids() if (process := look(pid))]
 
 
 def below(root: int, spare: frozenset[int] = frozenset()) -> list[Process]:
     """List the living descendants of a process, without those in `spare` and what is below them."""
-    children: dict[int, list[Process]] = {}
+    families: dict[int, list[Process]] = {}
     for process in table():
-        children.setdefault(process.parent, []).append(process)
+        families.setdefault(process.parent, []).append(process)
     found: list[Process] = []
     pending = [root]
     while pending:
-        for child in children.get(pending.pop(), []):
+        for child in families.get(pending.pop(), []):
             if child.pid not in spare:
                 found.append(child)
                 pending.append(child.pid)
-    return [process for process in found if process.state not in "ZX"]
+    living = [process for process in found if process.state not in "ZX"]
+    # A table is not read at one instant; that nobody is there, the kernel's list must say.
+    return living or [child for child in children(root) if child.pid not in spare]
 
 
 def end(
@@ -116,6 +121,8 @@ def end(
 
 def cannot_be_ended(left: list[Process]) -> str:
     """Say of processes that outlive KILL what is shown on their job."""
+    if ELUSIVE in left:
+        return "a process that forks sooner than it can be killed cannot be ended"
     return f"process {' '.join(str(process.pid) for process in left)} cannot be ended"
 
 
@@ -135,36 +142,38 @@ def signal_process(process: Process, number: int) -> None:
         os.close(handle)
 
 
-def remains(lock: tuple[int, int], session: str, marks: Iterable[bytes]) -> list[Process]:
+def remains(
+    lock: tuple[int, int], session: str, marks: Iterable[bytes], held: Callable[[], bool]
+) -> list[Process]:
     """List what is left of a run whose worker and supervisor are gone.
 
-    `lock`: device and inode of the lock its processes inherited. `session`: "leader ticks …", as
-    noted when it was started. `marks`: the K=V entries that only this run's environment has.
+    `lock`: device and inode of the lock its processes inherited; `held` says whether anybody holds
+    it. `session`: "leader ticks …", as noted when it was started. `marks`: the K=V entries that
+    only this run's environment has. Gives ELUSIVE where somebody is left who was not met.
     """
     wanted = set(marks)
     leader, started = (int(word) for word in ([*session.split(), "0", "0"])[:2])
 
     def is_left(process: Process) -> bool:
-        return process.state not in "ZX" and (
-            (leader != 0 and process.session == leader and not reused)
+        return (
+            (process.session == leader != 0 and not _is_other(leader, started))
             or wanted <= _environment(process.pid)
             or _has_open(process.pid, *lock)
         )
 
     found: list[Process] = []
-    reused = False
     seen = {os.getpid()}
-    # A process may fork and end between our listing it and our looking at it. So we list again
-    # until nobody is new: whoever outlived its parents is among the new ones.
+    # A process may fork and end between our listing it and our looking at it: then its child is
+    # new in the next listing. So only a listing of which we met all proves that nobody is left.
     for _ in range(LISTINGS):
-        fresh = [process for process in table() if process.pid not in seen]
-        if not fresh:
+        fresh = [pid for pid in _pids() if pid not in seen]
+        seen.update(fresh)
+        met = [process for pid in fresh if (process := look(pid))]
+        found = [process for process in met if process.state not in "ZX" and is_left(process)]
+        missed = len(met) < len(fresh) or not all(map(_is_there, met))
+        if found or not missed:
             break
-        seen.update(process.pid for process in fresh)
-        # The leader's number may have been given away since: then its start tells.
-        reused = reused or any(p.pid == leader and abs(p.start - started) > 2 for p in fresh)
-        found += [process for process in fresh if is_left(process)]
-    return found
+    return found or ([ELUSIVE] if missed or held() else [])
 
 
 def children(pid: int) -> list[Process]:
@@ -238,6 +247,22 @@ def _wait_gone(find: Callable[[], list[Process]], deadline: float) -> list[Proce
         time.sleep(pause_s)
         pause_s = min(pause_s * 2, 0.02)
     return found
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()] if LINUX else []
+
+
+def _is_there(process: Process) -> bool:
+    """Say whether a process still lives, so that what was read of it was whole."""
+    now = look(process.pid)
+    return now is not None and now.start == process.start and now.state not in "ZX"
+
+
+def _is_other(leader: int, started: int) -> bool:
+    """Say whether a leader's number has been given away since: then its start tells."""
+    now = look(leader)
+    return now is not None and abs(now.start - started) > 2
 
 
 def _has_open(pid: int, dev: int, ino: int) -> bool:

@@ -104,7 +104,10 @@ def _remains(storage: Storage, place: Place, worker: WorkerRecord, job: Job) -> 
     if not lost or not tree.LINUX:
         return []
     return tree.remains(
-        (worker.exec_dev, worker.exec_ino), alive.noted_session(place, worker), marks(place, job)
+        (worker.exec_dev, worker.exec_ino),
+        alive.noted_session(place, worker),
+        marks(place, job),
+        lambda: alive.has_heirs(place, worker),
     )
 
 

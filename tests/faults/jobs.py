@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tests.faults import (
     row,
     sound,
     started,
+    supervisors,
     worker_of,
 )
 from tests.support import Sandbox, wait_for
@@ -30,6 +32,20 @@ HIDDEN = (
     'setsid env -i sh -c \'(exec 0<&- 1>&- 2>&-; for fd in 3 4 5 6 7 8 9; do eval "exec $fd>&-"; '
     "done; exec sleep {0}) & exec sleep {0}' >/dev/null 2>&1 &"
 )
+
+# It is another process, in a session of its own, each time somebody looks; 20 s later it ends.
+CHAIN = """
+import os, sys, time
+end = time.monotonic() + 20
+if sys.argv[1] == "closed":  # all but 9, by which the test sees it
+    os.closerange(0, 9)
+    os.closerange(10, 1000)
+os.open(sys.argv[1], os.O_CREAT, 0o600)
+while time.monotonic() < end:
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+"""
 
 
 def sleeping(number: int) -> list[int]:
@@ -135,6 +151,28 @@ def hidden_and_lost(box: Sandbox) -> None:
     equal(box.ledger(), [f"start {job}", f"start {job}"], "the ledger")
     equal(sleeping(length), [], "sleepers")
     converges(box)
+
+
+@row("9", "a chain of processes that fork and end, worker and supervisor SIGKILLed")
+def chain(box: Sandbox) -> None:
+    quick_retries(box)
+    (box.dir / "chain.py").write_text(CHAIN)
+    for kind in ("kept", "closed"):
+        words = f"{sys.executable} -I -S chain.py {kind}"
+        job = box.enqueue(
+            "-q", "--id", kind, logged(f"test -e {kind} || {{ {words} & sleep 60; }}")
+        )
+        box.ok("worker", "start")
+        wait_for(lambda kind=kind: (box.dir / kind).exists(), "the chain to run")  # type: ignore[misc]
+        for pid in (worker_of(box, job), *supervisors(box)):
+            os.kill(pid, KILL)
+        box.ok("worker", "start")
+        # Dead at once, or the job is stuck until the chain ends: but never a second run beside it.
+        told = box.wait_state(job, "completed", timeout_s=60)
+        equal([run["outcome"] for run in told["history"]], ["lost", "succeeded"], kind)  # type: ignore[union-attr, index]
+        equal(box.ledger()[-3:], [f"start {job}", f"start {job}", f"end {job}"], "the ledger")
+        box.ok("worker", "stop")
+    sound(box)
 
 
 @row("10", "a job that backgrounds a child and exits")
