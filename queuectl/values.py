@@ -19,6 +19,7 @@ MAX_TEXT = 65_536
 # Linux refuses a longer single argument with E2BIG, whatever ARG_MAX says (MAX_ARG_STRLEN).
 MAX_ARGUMENT = 131_072
 
+_DIGITS = r"\+?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})"
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -48,29 +49,21 @@ def filled(value: object) -> str:
 
 def count(value: object) -> int:
     """Take a whole number from 0 up."""
-    number = whole(value)
-    if number < 0:
-        raise ValueError(f"takes a whole number from 0 up, not {_shown(value)}")
-    return number
+    return whole(value, 0)
 
 
 def positive(value: object) -> int:
     """Take a whole number from 1 up."""
-    number = whole(value)
-    if number < 1:
-        raise ValueError(f"takes a whole number from 1 up, not {_shown(value)}")
-    return number
+    return whole(value, 1)
 
 
-def whole(value: object) -> int:
-    """Take a whole number of either sign."""
+def whole(value: object, least: int = -MAX_COUNT) -> int:
+    """Take a whole number; by default of either sign."""
     number = value
     if isinstance(value, str) and _is_digits(value[value[:1] in ("+", "-") :]):
         number = int(value)
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise ValueError(f"takes a whole number, not {_shown(value)}")
-    if abs(number) > MAX_COUNT:
-        raise ValueError(f"{_shown(value)} is out of range (at most {MAX_COUNT})")
+    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= MAX_COUNT:
+        raise ValueError(f"takes a whole number from {least} to {MAX_COUNT}, not {_shown(value)}")
     return number
 
 
@@ -84,20 +77,20 @@ def number(value: object) -> float:
     result: object = value
     if isinstance(value, str):
         pattern = r"\+?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})"
-        if not _is_digits(value) and not re.fullmatch(pattern, value):
-            raise ValueError(f"takes a number from 0 up, not {_shown(value)}")
-        result = float(value)
-    if isinstance(result, bool) or not isinstance(result, (int, float)):
-        raise ValueError(f"takes a number, not {_shown(value)}")
-    if not 0 <= result <= MAX_COUNT:  # false for NaN, too
-        raise ValueError(f"takes a number from 0 to {MAX_COUNT}, not {_shown(value)}")
-    return float(result)
+        if _is_digits(value) or re.fullmatch(pattern, value):
+            result = float(value)
+    is_number = isinstance(result, (int, float)) and not isinstance(result, bool)
+    if not is_number or not 0 <= result <= MAX_COUNT:  # type: ignore[operator]  # NaN is not, too
+        raise ValueError(f"takes a number from 0 to {MAX_COUNT}, in digits, not {_shown(value)}")
+    return float(result)  # type: ignore[arg-type]
 
 
 def duration(value: object) -> float:
     """Take a length like 90, 90s, 1h30m or 2d; give seconds."""
     if isinstance(value, str) and value[-1:] in _UNITS and _is_digits(value[:-1]):
         seconds = float(value[:-1]) * _UNITS[value[-1]]
+    elif isinstance(value, str) and re.match("-[0-9.]", value):
+        raise ValueError(f"takes no negative length, as {_shown(value)} is")
     elif isinstance(value, str) and not re.fullmatch(r"[0-9.]+", value):
         parts = re.findall(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|[smhdw])", value)
         if not parts or "".join(n + unit for n, unit in parts) != value:

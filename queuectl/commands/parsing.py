@@ -34,6 +34,7 @@ class Parser(argparse.ArgumentParser):
         """Take what argparse takes."""
         options.setdefault("formatter_class", _formatter)
         super().__init__(*words, **options)  # type: ignore[arg-type]
+        self._negative_number_matcher = _Negative  # type: ignore[assignment]
 
     def _get_formatter(self) -> argparse.HelpFormatter:
         # argparse also wants one for each argument that is added, to check its metavar: 0.4 ms of
@@ -59,6 +60,14 @@ class Parser(argparse.ArgumentParser):
         page = super().format_help()
         units = f"\n{LENGTHS}\n" if "DUR" in page else ""
         return (self.examples.strip() + "\n\n" if self.examples else "") + page + units
+
+
+class _Negative:
+    """Takes -1s for a value, as argparse takes -1, so that we say what is wrong with it."""
+
+    @staticmethod
+    def match(word: str) -> bool:
+        return word[:1] == "-" and word[1:2].isdigit()
 
 
 class _Unchecked(argparse.HelpFormatter):

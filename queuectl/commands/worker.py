@@ -134,7 +134,7 @@ def run(
 
 def scale(queue: Queue, talk: Talk, *, count: str, queue_name: str | None) -> int:
     """Set the background workers of that queue list to exactly N: fit for cron."""
-    wanted, queues = _prepare(queue, count, queue_name, least=0)
+    wanted, queues = _prepare(queue, count, queue_name, "N", least=0)
     before, after = queue.scale_workers(wanted, queues)
     if talk.as_json:
         talk.json({"before": before, "after": after})
@@ -221,15 +221,15 @@ def list_workers(queue: Queue, talk: Talk) -> int:
 
 
 def _prepare(
-    queue: Queue, count: str, queue_name: str | None, least: int = 1
+    queue: Queue, count: str, queue_name: str | None, what: str = "--count", least: int = 1
 ) -> tuple[int, str | None]:
     """Check what a pool is to be."""
     job_id = config.inside_job()
     if job_id is not None:
         raise UsageError(f"workers cannot be started from inside a job (job {job_id})")
-    wanted = option("--count", values.positive if least else values.count, count)
+    wanted = option(what, values.positive if least else values.count, count)
     if int(wanted) > MAX_WORKERS:  # type: ignore[call-overload]
-        raise UsageError(f"--count is at most {MAX_WORKERS}")
+        raise UsageError(f"{what} is at most {MAX_WORKERS}")
     names = option("--queue", values.names, queue_name)
     queue.check_settings()
     return int(wanted), ",".join(names) if names else None  # type: ignore[call-overload,arg-type]
