@@ -195,10 +195,16 @@ def _module(name: str) -> ModuleType:
         return import_module(f"queuectl.commands.{name}")
     from queuectl.values import nearest
 
-    raise UsageError(
-        f"there is no command {name!r}",
-        nearest(name, list(COMMANDS)) or "To see them: queuectl --help",
-    )
+    hint = _as_second_word(name) or nearest(name, list(COMMANDS)) or "To see them: queuectl --help"
+    raise UsageError(f"there is no command {name!r}", hint)
+
+
+def _as_second_word(word: str) -> str:
+    """Give a hint that names the commands with this second word: `stop` is `worker stop`."""
+    from queuectl.commands.parsing import second_words
+
+    found = [f"{name} {word}" for name in COMMANDS if word in second_words(build_parser(name))]
+    return f"Did you mean {' or '.join(found)}?" if found else ""
 
 
 class _ShortHelp(argparse.Action):

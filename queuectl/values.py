@@ -226,8 +226,11 @@ def nearest(word: str, known: list[str]) -> str:
     """Give a hint that names the known word closest to a mistyped one, or the empty string."""
     from difflib import get_close_matches
 
-    close = get_close_matches(word, known, n=1, cutoff=0.65)
-    return f"Did you mean {close[0]}?" if close else ""
+    bare = {name.lstrip("-"): name for name in known}  # dashes make all flags look alike
+    stem = word.lstrip("-")
+    longer = [name for name in bare if len(stem) > 2 and name.startswith(stem)]
+    close = longer or get_close_matches(stem, bare, n=1, cutoff=0.7)
+    return f"Did you mean {bare[close[0]]}?" if close else ""
 
 
 def _shown(value: object) -> str:

@@ -104,7 +104,9 @@ ENQUEUE: tuple[tuple[tuple[str, ...], str], ...] = (
 # Any other command with exit status 2.
 USAGE: tuple[tuple[tuple[str, ...], str], ...] = (
     (("enque", "true"), "there is no command 'enque'. Did you mean enqueue?"),
-    (("xyzzy",), "there is no command 'xyzzy'"),
+    (("xyzzy",), "there is no command 'xyzzy'. To see them: queuectl --help"),
+    (("stop",), "there is no command 'stop'. Did you mean worker stop?"),
+    (("pause",), "Did you mean schedule pause or queue pause?"),
     (("\x1b[31m",), "there is no command"),
     (("--frob", "list"), "unknown flag --frob"),
     (("--db", "", "list"), "--db takes a path"),
@@ -122,7 +124,10 @@ USAGE: tuple[tuple[tuple[str, ...], str], ...] = (
     (("cancel",), "ID"),
     (("logs", "-n", "x"), "-n takes a whole number"),
     (("dlq",), "list|retry|purge"),
-    (("dlq", "frob"), "invalid choice"),
+    (("dlq", "frob"), "queuectl dlq: there is no 'frob'. It takes list, retry, purge"),
+    (("dlq", "lsit"), "there is no 'lsit'. Did you mean list?"),
+    (("worker", "strat"), "there is no 'strat'. Did you mean start?"),
+    (("queue", "sett"), "there is no 'sett'. Did you mean set?"),
     (("dlq", "retry"), "name jobs"),
     (("dlq", "retry", "--all", "1"), "name jobs"),
     (("dlq", "purge"), "name jobs"),

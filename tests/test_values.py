@@ -166,6 +166,12 @@ class NearestTest(unittest.TestCase):
         known = ["enqueue", "list", "worker"]
         self.assertEqual(values.nearest("enque", known), "Did you mean enqueue?")
         self.assertEqual(values.nearest("lst", known), "Did you mean list?")
+        self.assertEqual(values.nearest("lis", known), "Did you mean list?")
+        flags = ["--id", "--json", "--help", "--slots", "--at", "--priority", "--max-retries"]
+        for typed, meant in (("--prio", "--priority"), ("--retries", "--max-retries")):
+            self.assertEqual(values.nearest(typed, flags), f"Did you mean {meant}?")
+        for wild in ("--cron", "--dir", "--shell", "--log", "--tag", "--i"):
+            self.assertEqual(values.nearest(wild, flags), "", wild)
         self.assertEqual(values.nearest("xyzzy", known), "")
 
 

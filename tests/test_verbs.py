@@ -128,6 +128,25 @@ class RerunTest(QueueTest):
         self.assertEqual((both.code, both.err.count("\n")), (3, 2))
         self.assertEqual(self.box.run("edit", waiting).code, 2)
 
+    def test_what_has_its_effect_already_is_a_note_and_nothing_else(self) -> None:
+        job = self.box.enqueue("-q", "true", "--hold")
+        self.box.ok("release", job)
+        for words, note in (
+            (("release", job), f"nothing holds job {job}"),
+            (("hold", job), ""),
+            (("hold", job), f"job {job} is held already"),
+            (("cancel", job), ""),
+            (("cancel", job), f"job {job} is cancelled already"),
+        ):
+            said = self.box.ok(*words)
+            if note:
+                self.assertEqual((said.out, said.err), ("", f"queuectl: {note}\n"))
+            else:
+                self.assertEqual((len(said.lines), said.err), (1, ""))
+        (told,) = self.box.ok("cancel", job, "--json").json  # type: ignore[misc]
+        self.assertEqual(told["id"], job)
+        self.assertEqual(self.box.ok("cancel", job, "-q").out, f"{job}\n")
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -30,10 +30,11 @@ def arguments(parser: ArgumentParser) -> None:
 def run(queue: Queue, talk: Talk, *, ids: list[str], force: bool) -> int:
     """Cancel each job; one that is cancelled already is a note, not an error."""
 
-    def cancel(job_id: str) -> None:
+    def cancel(job_id: str) -> bool:
         if queue.job(job_id).state == "cancelled":
             talk.warn(f"job {job_id} is cancelled already")
-        else:
-            queue.cancel(job_id, force=force)
+            return False
+        queue.cancel(job_id, force=force)
+        return True
 
     return each_job(queue, talk, ids, cancel, "Cancelled")

@@ -27,8 +27,10 @@ def arguments(parser: ArgumentParser) -> None:
 def run(queue: Queue, talk: Talk, *, ids: list[str]) -> int:
     """Hold each job; one that is held already is a note."""
 
-    def hold(job_id: str) -> None:
-        if not queue.hold(job_id):
+    def hold(job_id: str) -> bool:
+        happened = queue.hold(job_id)
+        if not happened:
             talk.warn(f"job {job_id} is held already")
+        return happened
 
     return each_job(queue, talk, ids, hold, "Held")

@@ -50,6 +50,16 @@ class Parser(argparse.ArgumentParser):
             values.flags = list(self._option_string_actions)
         return values, unknown
 
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        words = action.choices
+        if isinstance(action, argparse._SubParsersAction) and value not in (words or ()):
+            from queuectl.values import nearest
+
+            known = list(words or ())
+            hint = nearest(str(value), known) or f"It takes {', '.join(known)}"
+            raise UsageError(f"there is no {value!r}", hint)
+        super()._check_value(action, value)
+
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage and leaving."""
         raise UsageError(message, f"For help: queuectl help {self.prog.partition(' ')[2]}".rstrip())
@@ -136,6 +146,16 @@ def add_actions(
         add_globals(action)
 
 
+def second_words(parser: argparse.ArgumentParser) -> list[str]:
+    """List the second words that a command has."""
+    return [
+        word
+        for action in parser._actions
+        if isinstance(action, argparse._SubParsersAction)
+        for word in action.choices
+    ]
+
+
 def _examples(page: str, start: str) -> str:
     """Take from the examples of a command those of one of its second words."""
     lines = [line for line in page.splitlines() if f"{line} ".lstrip().startswith(start)]
@@ -167,16 +187,21 @@ def each(talk: Talk, ids: Iterable[str], do: Callable[[str], None]) -> int:
 def each_job(
     queue: Queue, talk: Talk, ids: Iterable[str], do: Callable[[str], object], done: str
 ) -> int:
-    """Do a thing to each named job and print the jobs it was done to; give the exit status."""
+    """Do a thing to each named job and print the jobs; give the exit status.
+
+    `do` gives False where there was nothing to do, and has said so.
+    """
     from queuectl.render import job_json
 
     jobs = []
 
     def act(job_id: str) -> None:
-        do(job_id)
+        happened = do(job_id) is not False
         jobs.append(queue.job(job_id))
-        if not talk.as_json:
-            talk.answer(job_id if talk.quiet else f"{done} job {job_id}.")
+        if talk.quiet and not talk.as_json:
+            talk.answer(job_id)
+        elif happened and not talk.as_json:
+            talk.answer(f"{done} job {job_id}.")
 
     status = each(talk, ids, act)
     if talk.as_json:

@@ -28,8 +28,10 @@ def arguments(parser: ArgumentParser) -> None:
 def run(queue: Queue, talk: Talk, *, ids: list[str], now: bool) -> int:
     """Release each job; one that nothing holds is a note."""
 
-    def release(job_id: str) -> None:
-        if not queue.release(job_id, at_once=now):
+    def release(job_id: str) -> bool:
+        happened = queue.release(job_id, at_once=now)
+        if not happened:
             talk.warn(f"nothing holds job {job_id}")
+        return happened
 
     return each_job(queue, talk, ids, release, "Released")
