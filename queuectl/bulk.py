@@ -7,6 +7,7 @@ inside the transaction. Neither pass holds more than one line, so a million line
 from __future__ import annotations
 
 import sys
+from codecs import BOM_UTF8
 
 from queuectl import spec, values
 from queuectl.errors import QueueError, UsageError
@@ -76,7 +77,7 @@ class JobFile:
         for self.line, raw in enumerate(self._input, 1):  # noqa: B020
             if self.line % TELL_EVERY == 0:
                 self._progress(self.line)
-            line = raw.strip()
+            line = (raw.removeprefix(BOM_UTF8) if self.line == 1 else raw).strip()
             if line and not line.startswith(b"#"):
                 yield line
 

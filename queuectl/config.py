@@ -64,22 +64,22 @@ def resolve(
     key: str, stored: Mapping[str, str], environ: Mapping[str, str] = os.environ
 ) -> tuple[object, str]:
     """Give the value in force and its source: environment, then file, then default."""
-    variable = "QUEUECTL_" + key.replace("-", "_").upper()
-    if environ.get(variable):
-        return read(key, environ[variable], variable), "environment"
-    if key in stored:
-        return read(key, stored[key], f"config {key}"), "config"
-    return read(key, SETTINGS[key][0], key), "default"
+    text, source = in_force(key, stored, environ)
+    where = _variable(key) if source == "environment" else f"config {key}"
+    return read(key, text, where), source
 
 
 def in_force(
     key: str, stored: Mapping[str, str], environ: Mapping[str, str] = os.environ
 ) -> tuple[str, str]:
-    """Give the value in force as it would be typed, and its source."""
-    _, source = resolve(key, stored, environ)
-    if source == "environment":
-        return environ["QUEUECTL_" + key.replace("-", "_").upper()], source
-    return stored[key] if source == "config" else SETTINGS[key][0], source
+    """Give the value in force as it was typed, right or wrong, and its source."""
+    if text := environ.get(_variable(key)):
+        return text, "environment"
+    return (stored[key], "config") if key in stored else (SETTINGS[key][0], "default")
+
+
+def _variable(key: str) -> str:
+    return "QUEUECTL_" + key.replace("-", "_").upper()
 
 
 def database_path(flag: str | None, environ: Mapping[str, str] = os.environ) -> str:
@@ -174,7 +174,7 @@ def own_environment(db: str) -> dict[bytes, bytes]:
 
 def from_environment(keys: Sequence[str], environ: Mapping[str, str] = os.environ) -> bool:
     """Say whether one of these settings comes from the environment."""
-    return any(environ.get("QUEUECTL_" + key.replace("-", "_").upper()) for key in keys)
+    return any(environ.get(_variable(key)) for key in keys)
 
 
 def inside_queue(db: str, environ: Mapping[str, str] = os.environ) -> bool:

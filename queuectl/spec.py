@@ -252,6 +252,11 @@ def is_past(at: object) -> bool:
     return values.instant(at, now) < now
 
 
+def is_gone(directory: object) -> bool:
+    """Say whether a checked --cwd is no directory at present."""
+    return not os.path.isdir(str(directory))
+
+
 def now_ms() -> int:
     """Give the clock's time in ms since 1970, UTC."""
     return time.time_ns() // 1_000_000

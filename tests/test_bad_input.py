@@ -191,7 +191,7 @@ class UsageTest(OneLineTest):
             (b"\n \n", "the command is empty"),
             (b"\xff", "not valid UTF-8"),
             (b"a\0b", "NUL"),
-            (b"x" * 131_072, "bytes long"),
+            (b"x" * 140_000, "140000 bytes long, and a job takes at most 131071"),
         ):
             with self.subTest(script[:10]):
                 self.refused(("enqueue", "-"), 2, text, stdin=script)

@@ -67,6 +67,21 @@ class PrecedenceTest(CallTest):
             self.assertIn(default, line)
             self.assertIn(what, line)
 
+    def test_a_value_that_is_wrong_hides_no_other(self) -> None:
+        env = {"QUEUECTL_MAX_RETRIES": "lots"}
+        what = "QUEUECTL_MAX_RETRIES: takes a whole number from 0 to 1000000000, not 'lots'"
+        said = self.call("config", "list", env=env)
+        self.assertEqual((said.code, said.err), (1, f"queuectl: {what}\n"))
+        (line,) = (line for line in said.lines if line.startswith("max-retries"))
+        self.assertIn("lots", line)
+        self.assertIn("environment, WRONG", line)
+        self.assertEqual(len(said.lines), len(config.SETTINGS) + 1)
+        told = {e["key"]: e for e in json.loads(self.call("config", "list", "--json", env=env).out)}
+        self.assertEqual(told["max-retries"]["error"], what)
+        self.assertIsNone(told["timeout"]["error"])
+        for words, code in ((("get", "max-retries"), 2), (("get", "timeout"), 0)):
+            self.assertEqual(self.call("config", *words, env=env).code, code)
+
     def test_the_contracts_keys_and_defaults(self) -> None:
         wanted = {
             "max-retries": "3", "backoff-base": "2", "backoff-max": "1d", "timeout": "none",

@@ -246,6 +246,9 @@ class PrintedTest(QueueTest):
         self.look("rerun", "rerun", "toy")
         self.look("dlq retry", "dlq", "retry", "dies")
         self.look("config set", "config", "set", "timeout", "1h")
+        self.box.env["QUEUECTL_TIMEOUT"] = "soon"
+        self.look("config list", "config", "list", apart=True)
+        del self.box.env["QUEUECTL_TIMEOUT"]
         self.look("config get", "config", "get", "timeout")
         self.look("config unset", "config", "unset", "timeout")
 

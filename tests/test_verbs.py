@@ -147,6 +147,14 @@ class RerunTest(QueueTest):
         self.assertEqual(told["id"], job)
         self.assertEqual(self.box.ok("cancel", job, "-q").out, f"{job}\n")
 
+    def test_a_directory_that_is_not_there_is_a_warning(self) -> None:
+        nowhere = f"{self.box.dir}/nowhere"
+        for words in (("--cwd", nowhere, "true"), (f'{{"command":"true","cwd":"{nowhere}"}}',)):
+            said = self.box.ok("enqueue", *words)
+            self.assertIn(f"{nowhere} is no directory", said.err)
+            self.assertEqual(self.box.job(said.out.strip())["cwd"], nowhere)
+        self.assertNotIn("directory", self.box.ok("enqueue", "--cwd", "home", "true").err)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from queuectl import config
 from queuectl.commands.parsing import add_actions
+from queuectl.errors import UsageError
 from queuectl.render import table
 
 TYPE_CHECKING = False
@@ -65,7 +66,8 @@ def set_one(queue: Queue, talk: Talk, *, key: str, value: str) -> int:
 
 
 def get(queue: Queue, talk: Talk, *, key: str) -> int:
-    """Print one setting as it would be typed."""
+    """Print one setting as it would be typed. Raises UsageError where its value is wrong."""
+    config.resolve(config.known_key(key), queue.storage.settings())
     entry = _entry(queue, config.known_key(key))
     if talk.as_json:
         talk.json(entry)
@@ -75,7 +77,7 @@ def get(queue: Queue, talk: Talk, *, key: str) -> int:
 
 
 def list_all(queue: Queue, talk: Talk) -> int:
-    """Print every setting, its value, its source and what it does."""
+    """Print every setting, its value, its source and what it does; 1 where a value is wrong."""
     entries = [_entry(queue, key) for key in config.SETTINGS]
     if talk.as_json:
         talk.json(entries)
@@ -84,11 +86,14 @@ def list_all(queue: Queue, talk: Talk) -> int:
             talk.answer(str(entry["key"]))
     else:
         rows = [
-            (str(entry["key"]), str(entry["value"]), str(entry["source"]), config.SETTINGS[key][2])
+            (str(entry["key"]), str(entry["value"]), _source(entry), config.SETTINGS[key][2])
             for key, entry in zip(config.SETTINGS, entries, strict=True)
         ]
         talk.answer(table(HEAD, rows, whole=("KEY",), spare=("SOURCE",)))
-    return 0
+    wrong = [entry["error"] for entry in entries if entry["error"]]
+    for error in wrong:
+        talk.warn(str(error))
+    return int(bool(wrong))
 
 
 def unset(queue: Queue, talk: Talk, *, key: str) -> int:
@@ -100,6 +105,16 @@ def unset(queue: Queue, talk: Talk, *, key: str) -> int:
     return 0
 
 
-def _entry(queue: Queue, key: str) -> dict[str, str]:
-    text, source = config.in_force(key, queue.storage.settings())
-    return {"key": key, "value": text, "source": source}
+def _entry(queue: Queue, key: str) -> dict[str, str | None]:
+    stored = queue.storage.settings()
+    text, source = config.in_force(key, stored)
+    error = None
+    try:
+        config.resolve(key, stored)
+    except UsageError as wrong:
+        error = wrong.message
+    return {"key": key, "value": text, "source": source, "error": error}
+
+
+def _source(entry: dict[str, str | None]) -> str:
+    return f"{entry['source']}, WRONG" if entry["error"] else str(entry["source"])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from queuectl.api import Queue
     from queuectl.render import Talk
 
+MAX_READ = 16 << 20  # of a script: enough to say how large it is
 TAKES_EXACT = True  # the words after `--` are the program and its arguments
 
 EXAMPLES = """
@@ -215,7 +216,13 @@ def _script() -> str:
     """Read a script from standard input."""
     if sys.stdin is None:
         raise UsageError("standard input is closed")
-    raw = sys.stdin.buffer.read(MAX_ARGUMENT + 1)
+    raw = sys.stdin.buffer.read(MAX_READ)
+    if len(raw) >= MAX_ARGUMENT:
+        size = f"{MAX_READ} bytes or more" if len(raw) == MAX_READ else f"{len(raw)} bytes long"
+        raise UsageError(
+            f"the script is {size}, and a job takes at most {MAX_ARGUMENT - 1}",
+            "Keep it in a file: queuectl enqueue -- sh FILE",
+        )
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -243,6 +250,8 @@ def _remark(queue: Queue, talk: Talk, options: dict[str, object]) -> None:
     """Say what the person would want to know now."""
     if "at" in options and spec.is_past(options["at"]):
         talk.warn("--at lies in the past: it runs now")
+    if "cwd" in options and spec.is_gone(options["cwd"]):
+        talk.warn(f"{options['cwd']} is no directory: the job fails unless it is one by then")
     name = str(options.get("queue", "default"))
     if not queue.is_served(name):
         talk.warn(f"no worker serves the queue {name}")
