@@ -13,8 +13,13 @@ SIZE_BYTES = 256 * 1024
 
 
 def keep(place: Place) -> None:
-    """Write the ballast if it is not there and there is room for it."""
+    """Write the ballast if it is not there and there is room for it.
+
+    To try it where there is none would fill the disk for a moment, under whoever writes then.
+    """
     path = _path(place)
+    if is_kept(place) or not _has_room(place):
+        return
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except OSError:
@@ -40,6 +45,14 @@ def release(place: Place) -> None:
 def is_kept(place: Place) -> bool:
     """Say whether the ballast is there."""
     return os.path.lexists(_path(place))
+
+
+def _has_room(place: Place) -> bool:
+    try:
+        found = os.statvfs(place.state)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize >= 2 * SIZE_BYTES
 
 
 def _path(place: Place) -> str:
