@@ -31,6 +31,8 @@ WAL_FRAMES = 256
 # a client that is alone reads it whole when it opens, and has to begin anew with all of it.
 WAL_CUT_FRAMES = WAL_FRAMES + 16  # more than one small transaction beyond the limit
 
+SCARCE_BYTES = 32 * 1024  # what SQLite needs at least to open a database whose -shm is gone
+
 
 class Connection:
     """An open database and the descriptor of its lock."""
@@ -61,9 +63,10 @@ class Connection:
             if migrate.version(db) < migrate.VERSION:
                 self._migrate(db)
         except (sqlite3.Error, QueueError) as error:
+            explained = _explained(error, self.place)  # before the close makes room again
             if db:
                 self._let_go(db)  # a file that is refused is left without -wal and -shm
-            raise _explained(error, self.place) from None
+            raise explained from None
         if self._flushed_later:
             db.execute("PRAGMA synchronous = NORMAL")
         return db
@@ -302,23 +305,34 @@ def _sync_directory(path: str) -> None:
         os.close(fd)
 
 
-def _is_full(place: Place) -> bool:
+def _lacks_room(error: sqlite3.Error, place: Place) -> bool:
+    """Say whether a full disk is behind an error: SQLite calls it so only where it writes pages.
+
+    A connection that is opened then fails at the -shm, which is as long as SCARCE_BYTES at once,
+    or at making a file.
+    """
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE):
+        return True
+    if code & 0xFF not in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+        return False
     try:
-        return os.statvfs(os.path.dirname(place.db)).f_bavail == 0
+        found = os.statvfs(os.path.dirname(place.db))
     except OSError:
         return False
+    no_inodes = found.f_files > 0 and found.f_favail == 0
+    return no_inodes or found.f_bavail * found.f_frsize < SCARCE_BYTES
 
 
 def _explained(error: BaseException, place: Place) -> BaseException:
     """Turn an error of SQLite into one of ours; give any other back as it is."""
     if not isinstance(error, sqlite3.Error):
         return error
+    if _lacks_room(error, place):
+        return Full(f"the disk that holds {place.db} is full", "Free some space and try again")
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return Damaged(f"{place.db} is not a sound database: {error}", "To look: queuectl doctor")
-    # A connection that is opened on a full disk fails at the -shm, and as an I/O error.
-    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(place)):
-        return Full(f"the disk that holds {place.db} is full", "Free some space and try again")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Busy(f"{place.db} is locked by a program that is not queuectl")
     if code == sqlite3.SQLITE_IOERR and not os.path.exists(place.db):

@@ -37,16 +37,17 @@ class Post:
     permits: Permits | None
 
 
-def work(post: Post, lifeline: int, up: Callable[[], None]) -> int:
+def work(post: Post, lifeline: int, up: Callable[[], bool]) -> int:
     """Be a worker of this pool until told to stop; give the exit status.
 
-    `lifeline` ends when the supervisor does; `up` is called once we are registered.
+    `lifeline` ends when the supervisor does; `up` is called once we are registered, and says
+    whether there is still a supervisor to work for.
     """
     tree.become_subreaper()
     worker = Worker(post, Ear(lifeline))
     try:
-        up()
-        worker.work()
+        if up():
+            worker.work()
     finally:
         worker.leave()
     return 0

@@ -6,10 +6,12 @@ for "any child", because orphans of lost workers become its children; it waits f
 
 from __future__ import annotations
 
+import errno
 import gc
 import itertools
 import multiprocessing
 import os
+import select
 import signal
 import sys
 import time
@@ -65,10 +67,7 @@ def _become_daemon(place: Place, shift: Shift, report: int) -> None:
             os._exit(0)
         os.chdir("/")
         os.umask(0o077)
-        null = os.open(os.devnull, os.O_RDWR)
-        log = journal.open_log(place)
-        for fd, source in ((0, null), (1, log), (2, log)):
-            os.dup2(source, fd)
+        _redirect(place)
         _close_all_but(report)
 
         def up(text: str) -> None:
@@ -76,8 +75,23 @@ def _become_daemon(place: Place, shift: Shift, report: int) -> None:
             os.close(report)
 
         status = supervise(place, shift, up)
+    except BrokenPipeError:
+        pass  # whoever asked for this pool has gone; its workers see us go
+    except Exception as error:
+        tell(place, f"supervisor: {_why(error)}")
     finally:
         os._exit(status)
+
+
+def _redirect(place: Place) -> None:
+    """Read from nowhere and write into worker.log; one that cannot be opened stops nobody."""
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        log = journal.open_log(place)
+    except OSError:
+        log = null
+    for fd, source in ((0, null), (1, log), (2, log)):
+        os.dup2(source, fd)
 
 
 def supervise(place: Place, shift: Shift, up: Callable[[str], None]) -> int:
@@ -90,7 +104,7 @@ def supervise(place: Place, shift: Shift, up: Callable[[str], None]) -> int:
     try:
         pool = Pool(place, shift)
     except (QueueError, OSError) as error:
-        up(str(error))
+        up(_why(error))
         return 1
     return pool.supervise(up)
 
@@ -100,6 +114,7 @@ class _Child:
     process: BaseProcess
     born: float
     up: bool = False
+    why: str = ""  # what it said it died of
     told: int = 0  # the highest stop level that was passed on
 
 
@@ -121,6 +136,7 @@ class Pool:
         self._ready, self._ready_in = os.pipe()
         os.set_blocking(self._ready, False)
         self._ear.watch(self._ready)
+        self._words = b""
         self._storage: Storage | None = None
         self._children: dict[int, _Child] = {}
         self._deaths = 0
@@ -234,6 +250,7 @@ class Pool:
                     tell(self._place, f"worker {pid} did not come up in {BOOT_S:.0f} s: killed")
                     child.process.kill()
                 continue
+            self._hear_who_is_up()  # its last words
             del self._children[pid]
             self._casualties = True
             if status == 0:
@@ -250,7 +267,7 @@ class Pool:
         self._born_after = time.monotonic() + pause_s
         tell(self._place, f"worker {pid} died ({how}) after {lived_s:.1f} s")
         if not child.up and not self._reported:
-            self._failed = f"a worker died at its start ({how})"
+            self._failed = child.why or f"a worker died at its start ({how})"
 
     def _spawn_missing(self) -> None:
         while len(self._children) < self._wanted and not self._stopping():
@@ -281,20 +298,28 @@ class Pool:
         status = 1
         try:
             post = loop.Post(self._place, self._me.id, self._shift, self._permits)
-            status = loop.work(post, lifeline, lambda: _say(ready, os.getpid()))
-        except (QueueError, OSError) as error:
-            tell(self._place, f"worker: {error}")
+            status = loop.work(post, lifeline, lambda: _say(ready))
+        except Exception as error:
+            # On a full disk the log takes nothing; the supervisor passes on why we never came up.
+            tell(self._place, f"worker: {_why(error)}")
+            _say(ready, _why(error))
         finally:
             sys.stderr.flush()
             os._exit(status)
 
     def _hear_who_is_up(self) -> None:
+        """Read which workers are up, and what others die of."""
         try:
-            for word in os.read(self._ready, 4096).split():
-                if child := self._children.get(int(word)):
-                    child.up = True
+            while True:
+                self._words += os.read(self._ready, 4096)
         except BlockingIOError:
             pass
+        *lines, self._words = self._words.split(b"\n")
+        for line in lines:
+            pid, _, why = line.decode("utf-8", "replace").partition(" ")
+            if child := self._children.get(int(pid)):
+                child.up |= not why
+                child.why = why
 
     def _all_up(self) -> bool:
         return len(self._children) >= self._wanted and all(
@@ -364,5 +389,22 @@ def _close_all_but(*kept: int) -> None:
         os.closerange(low + 1, high)
 
 
-def _say(fd: int, pid: int) -> None:
-    os.write(fd, f"{pid}\n".encode())
+def _say(fd: int, why: str = "") -> bool:
+    """Tell the supervisor that we are up, or why not; say whether there is one to hear it."""
+    words = " ".join(f"{os.getpid()} {why}".split())
+    try:
+        os.write(fd, words.encode("utf-8", "replace")[: select.PIPE_BUF - 1] + b"\n")
+    except BrokenPipeError:
+        return False
+    return True
+
+
+def _why(error: Exception) -> str:
+    """Say in one line what went wrong; OSError's own words begin with a number."""
+    if isinstance(error, QueueError):
+        return str(error)
+    if not isinstance(error, OSError):
+        return f"internal error: {error!r}"
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    what = "the disk is full" if full else error.strerror or str(error)
+    return f"{os.fsdecode(error.filename)}: {what}" if error.filename else what

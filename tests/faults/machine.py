@@ -199,6 +199,29 @@ def disk_full(box: Sandbox) -> None:
         equal(box.wait_state(job, "dead", timeout_s=60)["exit_code"], 5, "its status")
 
 
+@row("17", "no room for another file at worker start")
+def no_inodes(box: Sandbox) -> None:
+    with _small_disk(box, "4m,nr_inodes=60"):
+        job = box.enqueue("-q", f"echo ran >> {box.dir}/ledger")
+        # The supervisor finds room, and so do some of its workers.
+        refused = box.run("worker", "start", "--count", "30")
+        equal((refused.code, refused.err.count("\n")), (1, 1), refused.err)
+        check("the disk is full" in refused.err, refused.err)
+        box.ok("worker", "start")
+        box.wait_state(job, "completed")
+
+
+@row("17", "a disk that is nearly full is not filled for a moment by the ballast")
+def scarce(box: Sandbox) -> None:
+    with _small_disk(box, "4m") as disk:
+        job = box.enqueue("-q", f"echo ran >> {box.dir}/ledger")
+        filler = _fill(disk)
+        os.truncate(filler, filler.stat().st_size - 400 * 1024)
+        box.ok("worker", "run", "--burst")
+        equal(box.state_of(job), "completed", "the job")
+        check(not (box.state / "ballast").exists(), "the ballast took the last of the room")
+
+
 @row("18", "EIO, ENOSPC and EINTR from file calls of an enqueue")
 def io_errors(box: Sandbox) -> None:
     need("strace")

@@ -84,6 +84,21 @@ def supervisor_alone(box: Sandbox) -> None:
     converges(box)
 
 
+@row("3", "supervisor SIGKILLed while its workers come up")
+def supervisor_gone_at_boot(box: Sandbox) -> None:
+    box.enqueue("-q", "true")  # it makes the file
+    start = box.start("worker", "start", "--count", "40")
+    wait_for(lambda: len(box.pids()) > 5, "the first workers")
+    for pid in wait_for(lambda: supervisors(box), "the supervisor"):  # type: ignore[attr-defined]
+        os.kill(pid, KILL)
+    said = start.communicate(timeout=30)[1]
+    equal((start.returncode, said.count(b"\n")), (1, 1), f"worker start said {said!r}")
+    wait_for(lambda: not box.pids(), "the workers to leave")
+    log = box.state / "worker.log"
+    equal(log.read_text() if log.exists() else "", "", "worker.log")
+    converges(box)
+
+
 @row("4", "supervisor and all workers SIGKILLed at once")
 def everybody_killed(box: Sandbox) -> None:
     quick_retries(box)
