@@ -71,6 +71,13 @@ class Cases:
         self.assertEqual(self.complete("queuectl dlq retry "), {"corpse"})
         self.assertEqual(self.complete("queuectl list --queue b"), {"bees", "build"})
 
+    def test_what_follows_a_comma(self: Shell) -> None:  # type: ignore[misc]
+        head = "" if self.shell == "zsh" else "bees,"  # zsh keeps what it was told to pass over
+        found = self.complete("queuectl worker start --queue bees,bu")
+        self.assertEqual(found, {f"{head}build"})
+        (self.box.dir / "my,jobs").touch()
+        self.assertEqual(self.complete("queuectl enqueue --file my,"), {"my,jobs"})
+
     def test_another_queue_and_none(self: Shell) -> None:  # type: ignore[misc]
         self.box.ok("--db", "other.db", "enqueue", "true", "--id", "there")
         self.assertEqual(self.complete("queuectl --db other.db show "), {"there"})

@@ -55,7 +55,7 @@ BASH = (
     + _TABLE.replace('"${db_[@]}"', '${db_[@]+"${db_[@]}"}')
     + r"""
 _queuectl() {
-    local at_='' flag_='' words_ flags_ value_ kind_ want_ i IFS=$' \t\n'
+    local at_='' flag_='' words_ flags_ value_ kind_ want_ i head_='' IFS=$' \t\n'
     local cur=${COMP_WORDS[COMP_CWORD]}
     local -a db_=()
     # bash takes "--queue=x" for three words.
@@ -70,7 +70,8 @@ _queuectl() {
         IFS=$'\n'
         COMPREPLY=($(compgen -f -- "$cur"))
     else
-        COMPREPLY=($(compgen -W "$(_queuectl_ask "$want_")" -- "$cur"))
+        [[ $cur == *,* ]] && head_="${cur%,*},"
+        COMPREPLY=($(compgen -P "$head_" -W "$(_queuectl_ask "$want_")" -- "${cur##*,}"))
     fi
 }
 complete -F _queuectl queuectl
@@ -95,6 +96,7 @@ _queuectl() {
     if [[ $want_ == @files ]]; then
         _files
     else
+        compset -P '*,'
         compadd -- ${=$(_queuectl_ask "$want_")}
     fi
 }
@@ -131,10 +133,13 @@ function __queuectl_kind
 end
 function __queuectl_ask
     set -l db $argv[3..-1]
+    if test "$argv[1]" = @files
+        __fish_complete_path "$argv[2]"
+        return
+    end
+    set -l head (string replace -r '[^,]*$' '' -- "$argv[2]")
     begin
         switch "$argv[1]"
-            case @files
-                __fish_complete_path "$argv[2]"
             case @ids
                 queuectl $db list -q --limit 1000
             case @dead
@@ -149,7 +154,7 @@ function __queuectl_ask
             case '*'
                 string split ' ' -- $argv[1]
         end
-    end 2>/dev/null </dev/null
+    end 2>/dev/null </dev/null | string replace -r '^' "$head"
 end
 function __queuectl
     set -l at ''
