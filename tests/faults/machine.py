@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from tests.faults import (
@@ -252,6 +254,21 @@ def io_errors(box: Sandbox) -> None:
     converges(box)
 
 
+@row("18", "the -shm cannot grow, and there is room again when somebody looks")
+def no_shm(box: Sandbox) -> None:
+    need("strace")
+    box.enqueue("-q", "true")
+    shm = Path(f"{box.db}-shm")
+    shm.unlink(missing_ok=True)
+    words = [
+        "strace", "-f", "-qq", "-o", "/dev/null", "-P", str(shm), "-e", "trace=pwrite64",
+        "-e", "inject=pwrite64:error=ENOSPC", *box.command("list"),
+    ]  # fmt: skip
+    done = subprocess.run(words, env=box.env, cwd=box.dir, capture_output=True)
+    equal((done.returncode, done.stdout), (1, b""), "a list")
+    check(b"is full" in done.stderr, f"it said {done.stderr!r}")
+
+
 @row("20", "EMFILE and EAGAIN on spawn")
 def no_spawn(box: Sandbox) -> None:
     need("prlimit")
@@ -304,6 +321,10 @@ def clock(box: Sandbox) -> None:
             told = box.wait_state(job, "completed", timeout_s=30)
             check(float(str(told["duration_s"])) >= 0, f"a length of {told['duration_s']}")
             equal(told["history"][0]["outcome"], "succeeded", f"after {jump}")  # type: ignore[index]
+            # Its end is dated by the clock that jumped; otherwise nothing was tried here.
+            ended = datetime.fromisoformat(str(told["finished_at"])).timestamp()
+            away_s = abs(ended - time.time())
+            check(abs(away_s - abs(int(jump[:-1]))) < 60, f"the clock is {away_s:.0f} s away")
     finally:
         pool.terminate()
         pool.wait()
