@@ -57,13 +57,13 @@ def positive(value: object) -> int:
     return whole(value, 1)
 
 
-def whole(value: object, least: int = -MAX_COUNT) -> int:
+def whole(value: object, least: int = -MAX_COUNT, most: int = MAX_COUNT) -> int:
     """Take a whole number; by default of either sign."""
     number = value
     if isinstance(value, str) and _is_digits(value[value[:1] in ("+", "-") :]):
         number = int(value)
-    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= MAX_COUNT:
-        raise ValueError(f"takes a whole number from {least} to {MAX_COUNT}, not {_shown(value)}")
+    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
+        raise ValueError(f"takes a whole number from {least} to {most}, not {_shown(value)}")
     return number
 
 

@@ -135,7 +135,7 @@ USAGE: tuple[tuple[tuple[str, ...], str], ...] = (
     (("prune",), "--older-than"),
     (("worker", "start", "--count", "0"), "--count takes a whole number from 1 to"),
     (("worker", "scale", "-1"), "queuectl worker: N takes a whole number from 0 to"),
-    (("worker", "scale", "1001"), "N is at most 1000"),
+    (("worker", "scale", "1001"), "N takes a whole number from 0 to 1000, not '1001'"),
     (("worker", "start", "--count", "x"), "--count takes a whole number"),
     (("worker", "start", "--queue", "a b"), "is no name"),
     (("worker", "stop", "--timeout", "x"), "--timeout takes a length"),

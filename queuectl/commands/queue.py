@@ -197,7 +197,4 @@ def _slots(value: object) -> object:
 
 
 def _concurrency(value: object) -> int:
-    count = values.positive(value)
-    if count > MAX_SLOTS:
-        raise ValueError(f"takes at most {MAX_SLOTS}")
-    return count
+    return values.whole(value, 1, MAX_SLOTS)

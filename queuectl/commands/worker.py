@@ -227,9 +227,7 @@ def _prepare(
     job_id = config.inside_job()
     if job_id is not None:
         raise UsageError(f"workers cannot be started from inside a job (job {job_id})")
-    wanted = option(what, values.positive if least else values.count, count)
-    if int(wanted) > MAX_WORKERS:  # type: ignore[call-overload]
-        raise UsageError(f"{what} is at most {MAX_WORKERS}")
+    wanted = option(what, lambda typed: values.whole(typed, least, MAX_WORKERS), count)
     names = option("--queue", values.names, queue_name)
     queue.check_settings()
     return int(wanted), ",".join(names) if names else None  # type: ignore[call-overload,arg-type]
