@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import unittest
+from typing import IO
 
 from tests.support import LINUX, QueueTest, wait_for
 
 
 class StoppingTest(QueueTest):
-    def line(self, pipe: object) -> str:
-        return pipe.readline().decode()  # type: ignore[attr-defined, no-any-return]
+    def line(self, pipe: IO[bytes] | None) -> str:
+        """Read one line; fail where none comes."""
+        assert pipe is not None
+        self.assertTrue(select.select([pipe], [], [], 60)[0], "nothing was said")
+        return pipe.readline().decode()
 
     def halt(self, pid: int) -> None:
         """Stop a process by a signal; it goes on when the test ends."""
