@@ -101,7 +101,7 @@ MUTANTS = (
             (
                 "queuectl/worker/upkeep.py",
                 "        left = tree.end(lambda job=job: ",
-                "        left = (lambda *_: [])(lambda job=job: ",
+                "        left = (lambda *_, **__: [])(lambda job=job: ",
             ),
         ),
         (_torture(12, "enqueue,massacre", "slow,long,daemon", "--rate massacre=0.7"),),
