@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import secrets
 import subprocess
 import sys
 import unittest
 
 from queuectl import spec
-from queuectl.worker import tree, upkeep
+from queuectl.worker import alive, tree, upkeep
 from queuectl.worker.alive import Seat
 from tests.store import ClockTest, temporary
 from tests.support import LINUX, wait_for
@@ -73,3 +74,39 @@ class HeldLockTest(ClockTest):
         fcntl.flock(self.seat.exec_fd, fcntl.LOCK_UN)
         self.assertTrue(self.recover())
         self.assertEqual(self.storage.job(job.id).state, "failed")
+
+    def test_a_dead_pool_keeps_its_lock_file_as_long_as_it_is_registered(self) -> None:
+        dead = Seat(self.queue.place, "pool")
+        self.addCleanup(dead.leave)
+        record = {**dead.record(spec.now_ms()), "birth": "gone"}
+        pool = self.storage.enlist_pool({**record, "background": 1, "queues": None})
+        mine = {**self.seat.record(spec.now_ms()), "birth": "gone", "pool": pool.id}
+        self.worker = self.storage.enlist_worker(mine)
+        self.queue.enqueue("true")
+        job = self.claim()
+        assert job is not None
+        for fd in (dead._fds[0], self.seat._fds[0]):
+            fcntl.flock(fd, fcntl.LOCK_UN)  # as if they had been killed
+        self.assertFalse(upkeep.recover_orphans(self.storage, self.queue.place))
+        self.assertTrue(os.path.exists(dead._paths[0]))
+        fcntl.flock(self.seat.exec_fd, fcntl.LOCK_UN)
+        self.assertTrue(upkeep.recover_orphans(self.storage, self.queue.place))
+        self.assertEqual(self.storage.job(job.id).state, "failed")
+        self.assertFalse(os.path.exists(dead._paths[0]))
+
+    def test_a_lock_whose_inode_is_another_file_now_is_nobodys(self) -> None:
+        # As after a deletion of run/: the file system gives the number of the dead one's lock away.
+        taken = self.seat.record(spec.now_ms())
+        gone = {**taken, "birth": "gone", "lock": "worker-1-gone", "pool": self.worker.pool}
+        record = self.storage.enlist_worker(gone)
+        self.assertFalse(alive.is_alive(self.queue.place, record))
+        self.assertFalse(alive.has_heirs(self.queue.place, record))
+        self.assertEqual(alive.inherited_lock(self.queue.place, record), (0, 0))
+
+    def test_a_deleted_lock_file_makes_nobody_dead(self) -> None:
+        mine = {**self.seat.record(spec.now_ms()), "birth": "gone", "pool": self.worker.pool}
+        record = self.storage.enlist_worker(mine)
+        for path in self.seat._paths:
+            os.unlink(path)
+        self.assertTrue(alive.is_alive(self.queue.place, record))
+        self.assertTrue(alive.has_heirs(self.queue.place, record))

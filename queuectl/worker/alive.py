@@ -106,6 +106,12 @@ def has_heirs(place: Place, record: WorkerRecord) -> bool:
     return bool(_is_held(place, record.lock + EXEC, record.exec_dev, record.exec_ino))
 
 
+def inherited_lock(place: Place, record: WorkerRecord) -> tuple[int, int]:
+    """Give device and inode of a worker's exec lock; zeros where they are another file's now."""
+    lock = record.exec_dev, record.exec_ino
+    return (0, 0) if _is_anothers(place, record.lock + EXEC, *lock) else lock
+
+
 def noted_session(place: Place, record: WorkerRecord) -> str:
     """Read the note in a worker's exec lock; empty where there is none."""
     path = os.path.join(place.run, record.lock + EXEC)
@@ -153,17 +159,31 @@ def _is_held(place: Place, name: str, dev: int, ino: int) -> bool | None:
     try:
         fd = os.open(os.path.join(place.run, name), os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
-        return _is_listed(dev, ino)
+        return None if _is_anothers(place, name, dev, ino) else _is_listed(dev, ino)
     try:
         found = os.fstat(fd)
         if (found.st_dev, found.st_ino) != (dev, ino):
-            return _is_listed(dev, ino)
+            return None if _is_anothers(place, name, dev, ino) else _is_listed(dev, ino)
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who ask are not in the way
         return False
     except BlockingIOError:
         return True
     finally:
         os.close(fd)
+
+
+def _is_anothers(place: Place, name: str, dev: int, ino: int) -> bool:
+    """Say whether a lock's inode has been given to another lock's file.
+
+    That happens only when its own file is deleted and nobody has it open any more.
+    """
+    try:
+        if os.stat(place.run).st_dev != dev:
+            return False
+        with os.scandir(place.run) as entries:
+            return any(entry.inode() == ino and entry.name != name for entry in entries)
+    except OSError:
+        return False
 
 
 def _is_listed(dev: int, ino: int) -> bool | None:

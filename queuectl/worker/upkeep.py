@@ -39,7 +39,8 @@ def recover_orphans(storage: Storage, place: Place) -> bool:
             if not alive.is_alive(place, worker):
                 complete &= recover(storage, place, worker, adopted=list)
         storage.discharge_pool(pool.id)
-        alive.clear(place, pool)
+        if not storage.workers(pool.id):  # else it stays registered, and its lock's file with it
+            alive.clear(place, pool)
     return complete
 
 
@@ -104,7 +105,7 @@ def _remains(storage: Storage, place: Place, worker: WorkerRecord, job: Job) -> 
     if not lost or not tree.LINUX:
         return []
     return tree.remains(
-        (worker.exec_dev, worker.exec_ino),
+        alive.inherited_lock(place, worker),
         alive.noted_session(place, worker),
         marks(place, job),
         lambda: alive.has_heirs(place, worker),
