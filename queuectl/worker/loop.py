@@ -197,6 +197,7 @@ class Worker:
             return Outcome(Kind.FAILED, error=f"no log: {error}", duration_s=0.0)
         limit: int = self._settings["log-max-size"]  # type: ignore[assignment]
         trimmer = trim.Trimmer(log_fd, self._place.log(job.id), log_start, limit)
+        self._seat.note(f"0 0 {job.run} {log_start}")  # for who sees to it if we die right now
         try:
             outcome = process.run(
                 self._command(job, log_fd),
