@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LINUX = sys.platform == "linux"
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_EXITING, _KERNEL_THREAD = 0x4, 0x200000  # PF_EXITING, PF_KTHREAD of linux/sched.h
 LISTINGS = 50  # on a busy machine somebody is always new
 MOMENT_S = 0.01
 
@@ -36,6 +37,7 @@ class Process:
     session: int
     start: int
     state: str
+    flags: int = 0
 
 
 # Stands for processes that are there by all signs and end sooner than they can be looked at.
@@ -71,9 +73,8 @@ def look(pid: int) -> Process | None:
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    return Process(
-        pid, int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]), fields[0].decode()
-    )
+    parent, group, session, start, flags = (int(fields[n]) for n in (1, 2, 3, 19, 6))
+    return Process(pid, parent, group, session, start, fields[0].decode(), flags)
 
 
 def table() -> list[Process]:
@@ -254,9 +255,17 @@ def _pids() -> list[int]:
 
 
 def _is_there(process: Process) -> bool:
-    """Say whether a process still lives, so that what was read of it was whole."""
+    """Say whether a process still lives, so that what was read of it was whole.
+
+    One that exits has no environment and no descriptors any more while it still counts as running.
+    """
     now = look(process.pid)
-    return now is not None and now.start == process.start and now.state not in "ZX"
+    return (
+        now is not None
+        and now.start == process.start
+        and now.state not in "ZX"
+        and not now.flags & _EXITING
+    )
 
 
 def _is_other(leader: int, started: int) -> bool:
@@ -281,11 +290,24 @@ def _has_open(pid: int, dev: int, ino: int) -> bool:
 
 
 def _environment(pid: int) -> set[bytes]:
+    found = b""
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return set(file.read().split(b"\0"))
+        for _ in range(LISTINGS):  # in the middle of an exec there is none for a moment
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                found = file.read()
+            if found or _has_none(pid):
+                break
     except OSError:
-        return set()
+        pass
+    return set(found.split(b"\0"))
+
+
+def _has_none(pid: int) -> bool:
+    """Say whether a process has no environment at all, and not just at this moment."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    start, end = int(fields[47]), int(fields[48])
+    return bool(int(fields[6]) & (_EXITING | _KERNEL_THREAD)) or start == end != 0
 
 
 def _birth_elsewhere(pid: int) -> str:
