@@ -139,7 +139,7 @@ def _parse(name: str, ours: list[str], exact: list[str] | None) -> argparse.Name
     module = _module(name)
     takes_exact = getattr(module, "TAKES_EXACT", False)
     if isinstance(takes_exact, str):  # only that action does
-        takes_exact = takes_exact == next((ours[at] for at in _plain_words(ours)), None)
+        takes_exact = takes_exact == _first_word(ours)
     if exact is not None and not takes_exact:
         ours = [*ours, "--", *exact]
     values, unknown = build_parser(name).parse_known_args(ours)
@@ -247,9 +247,12 @@ def _plain_words(words: list[str]) -> Iterator[int]:
             yield at
 
 
+def _first_word(words: list[str]) -> str | None:
+    return next((words[at] for at in _plain_words(words)), None)
+
+
 def _where(words: list[str]) -> str:
-    ours = _before_dashes(words)[0]
-    name = next((ours[at] for at in _plain_words(ours)), None)
+    name = _first_word(_before_dashes(words)[0])
     return f"queuectl {name}" if name in COMMANDS else "queuectl"
 
 

@@ -246,7 +246,7 @@ def claim(db: Db, worker: int, queues: Sequence[str], now: int) -> Job | None:
     ).fetchone()
     if row is None:
         return None
-    job = Job(*row[:-1])
+    job = Job.of(row[:-1])
     db.execute(
         "INSERT INTO run (job, run, attempt, worker, started_at) VALUES (?, ?, ?, ?, ?)",
         (job.seq, job.run, job.attempts, worker, now),

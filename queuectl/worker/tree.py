@@ -69,8 +69,7 @@ def birth(pid: int) -> str:
 def look(pid: int) -> Process | None:
     """Read one line of the process table."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        fields = _stat(pid)
     except OSError:
         return None
     parent, group, session, start, flags = (int(fields[n]) for n in (1, 2, 3, 19, 6))
@@ -250,6 +249,12 @@ def _wait_gone(find: Callable[[], list[Process]], deadline: float) -> list[Proce
     return found
 
 
+def _stat(pid: int) -> list[bytes]:
+    """Read a process's line from its third field on: what comes before may hold anything."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()
+
+
 def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()] if LINUX else []
 
@@ -304,8 +309,7 @@ def _environment(pid: int) -> set[bytes]:
 
 def _has_none(pid: int) -> bool:
     """Say whether a process has no environment at all, and not just at this moment."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
+    fields = _stat(pid)
     start, end = int(fields[47]), int(fields[48])
     return bool(int(fields[6]) & (_EXITING | _KERNEL_THREAD)) or start == end != 0
 

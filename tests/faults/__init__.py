@@ -126,6 +126,16 @@ def converges(box: Sandbox) -> None:
     sound(box)
 
 
+def killed_at(
+    phase: Callable[[Sandbox, int], tuple[int, int]], box: Sandbox, *, sample: int, least: int
+) -> None:
+    """Kill at so many points of a phase of tests.crashpoints; at least so many must arrive."""
+    need("strace")
+    _, hits = phase(box, sample)
+    check(hits >= least, f"only {hits} kills arrived")
+    sound(box)
+
+
 def sound(box: Sandbox) -> None:
     """Check that the file is sound, that nothing overlapped and that nothing is alive."""
     db = sqlite3.connect(box.db)

@@ -20,6 +20,7 @@ from tests.faults import (
     check,
     converges,
     equal,
+    killed_at,
     logged,
     need,
     quick_retries,
@@ -35,26 +36,17 @@ from tests.support import Sandbox, is_alive, wait_for
 
 @row("2", "worker killed at each step of a job")
 def worker_killed(box: Sandbox) -> None:
-    need("strace")
-    _, hits = crashpoints.worker(box, sample=14)
-    check(hits >= 10, f"only {hits} kills arrived")
-    sound(box)
+    killed_at(crashpoints.worker, box, sample=14, least=10)
 
 
 @row("2", "supervisor killed at each step")
 def supervisor_killed(box: Sandbox) -> None:
-    need("strace")
-    _, hits = crashpoints.supervisor(box, sample=6)
-    check(hits >= 4, f"only {hits} kills arrived")
-    sound(box)
+    killed_at(crashpoints.supervisor, box, sample=6, least=4)
 
 
 @row("2", "worker killed while it comes up")
 def boot_killed(box: Sandbox) -> None:
-    need("strace")
-    _, hits = crashpoints.boot(box, sample=6)
-    check(hits >= 4, f"only {hits} kills arrived")
-    sound(box)
+    killed_at(crashpoints.boot, box, sample=6, least=4)
 
 
 @row("2", "all of these, at every system call", fast=False)

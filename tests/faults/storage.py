@@ -5,16 +5,23 @@ from __future__ import annotations
 import subprocess
 
 from tests import crashpoints
-from tests.faults import Skipped, check, converges, equal, logged, need, row, run_module, sound
+from tests.faults import (
+    Skipped,
+    check,
+    converges,
+    equal,
+    killed_at,
+    logged,
+    need,
+    row,
+    run_module,
+)
 from tests.support import ROOT, Sandbox, wait_for
 
 
 @row("1", "client killed at the syscalls of an enqueue")
 def client_killed(box: Sandbox) -> None:
-    need("strace")
-    _, hits = crashpoints.enqueue(box, sample=25)
-    check(hits >= 20, f"only {hits} kills arrived")
-    sound(box)
+    killed_at(crashpoints.enqueue, box, sample=25, least=20)
 
 
 @row("19", "power cut")
